@@ -1,0 +1,51 @@
+# Tests. A unit test is tests/unit/<folder>/test-*.c: a cmocka program linked with that folder's objects (without main.o
+# or override.o: the test itself runs on the system malloc). A system test is a program tests/system/test-*.c or a script
+# tests/system/*.sh, tests/real/*.sh. 0 passed, 77 skipped, anything else failed.
+
+CMOCKA_LIBS := -lcmocka
+
+UNIT_COMMON := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/common/test-*.c))
+UNIT_DAEMON := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/hakmemd/test-*.c))
+UNIT_CLIENT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/libclient/test-*.c))
+SYSTEM_BIN  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/test-*.c))
+MISUSE_BIN  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/misuse/*.c))
+# Programs that a script runs under the library: plain programs, linked with nothing of ours.
+PLAIN_BIN   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/prog-*.c tests/real/prog-*.c))
+SYSTEM_SH   := $(wildcard tests/system/*.sh)
+REAL_SH     := $(wildcard tests/real/*.sh)
+HARNESS_SRC := $(wildcard tests/system/harness*.c)
+HARNESS_OBJ := $(call obj,$(HARNESS_SRC))
+
+DAEMON_TEST_OBJ := $(filter-out %/main.o,$(DAEMON_OBJ))
+CLIENT_TEST_PIC := $(filter-out %/override.o,$(CLIENT_PIC))
+
+$(UNIT_COMMON): $(BUILD)/%: %.c $(BASE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BASE_OBJ) -lprotobuf-c $(CMOCKA_LIBS)
+
+$(UNIT_DAEMON): $(BUILD)/%: %.c $(DAEMON_TEST_OBJ) $(BASE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(DAEMON_TEST_OBJ) $(BASE_OBJ) $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+$(UNIT_CLIENT): $(BUILD)/%: %.c $(CLIENT_TEST_PIC) $(BASE_PIC)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(CLIENT_TEST_PIC) $(BASE_PIC) -lprotobuf-c -lpthread $(CMOCKA_LIBS)
+
+$(SYSTEM_BIN): $(BUILD)/%: %.c $(HARNESS_OBJ) $(BASE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(HARNESS_OBJ) $(BASE_OBJ) -lprotobuf-c -lpthread $(CMOCKA_LIBS)
+
+$(PLAIN_BIN) $(MISUSE_BIN): $(BUILD)/%: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 -g -w -fno-builtin -Ilibclient -D_GNU_SOURCE -o $@ $< -lpthread -ldl
+
+.PHONY: tests check check-unit
+tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN)
+
+## make check        all tests, under 10 minutes on two cores
+check: tests
+	@BUILD=$(BUILD) sh tests/run.sh $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(SYSTEM_SH) $(REAL_SH)
+
+## make check-unit   the unit tests alone
+check-unit: $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT)
+	@BUILD=$(BUILD) sh tests/run.sh $^
