@@ -1,0 +1,782 @@
+/*
+ * See link.h. One connection, one request for memory under way at a time, replies strictly in
+ * order.
+ *
+ *   ABSENT -> HELLO_SENT -> READY <-> LEASE_SENT, and from anywhere back to ABSENT when the
+ * connection ends.
+ *
+ * Life of a SuperSlab: this is the point where an extent passes from the daemon into the program,
+ * as a descriptor whose size and seals were checked, so that touching its mapping can never raise
+ * SIGBUS.
+ *
+ * Invariants:
+ * - self.fd is used (sent to, received from, polled, closed) only right after descriptor_is_ours()
+ * said so.
+ * - Every request but the one in self.pending_id is a Return. The next reply's id is
+ * self.next_reply_id; any other packet ends the connection, so that a daemon can never keep us
+ * reading.
+ * - A ledger that was delivered keeps its address range mapped. After RETIRED_LEDGERS further
+ * connections private zero memory takes its place, so that neither mappings nor the daemons' memory
+ * pile up over restarts.
+ * - This runs inside malloc: it must not allocate, print, or be a cancellation point.
+ */
+#include "libclient/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/atomic.h"
+#include "common/superslab.h"
+#include "proto/wire.h"
+
+#define DEFAULT_SOCKET "/run/hakmem/hakmemd.sock"
+
+#define NS_PER_US 1000ull
+#define NS_PER_MS 1000000ull
+#define NS_PER_S  1000000000ull
+
+/* No daemon, or one that misbehaves: tried again after this, doubling up to the maximum. */
+#define CONNECT_BACKOFF_NS     (100 * NS_PER_MS)
+#define CONNECT_BACKOFF_MAX_NS (10 * NS_PER_S)
+/* A connection that worked has ended: probably a restart, so the first try comes sooner. */
+#define LOSS_BACKOFF_NS        (10 * NS_PER_MS)
+#define REFUSED_BACKOFF_NS     (50 * NS_PER_MS)
+#define REFUSED_BACKOFF_MAX_NS (2 * NS_PER_S)
+/* A connection that lived this long clears the back-off: a daemon that greets and hangs up does
+ * not. */
+#define CONNECTION_PROVEN_NS (1 * NS_PER_S)
+/* A reply that is later than this is not coming: the daemon is broken, or stopped by hand. */
+#define REPLY_GIVE_UP_NS (30 * NS_PER_S)
+
+#define LEASE_MAX_SLABS  256u
+#define HELLO_MAX_SLABS  16u
+#define RETURN_MAX_IDS   64u
+#define LEDGER_MAX_SLOTS (1u << 20)
+#define RETIRED_LEDGERS  8u
+/* Our descriptor goes below this: a table grown further costs the program memory, and time in each
+ * fork. */
+#define DESCRIPTOR_CEILING 1024u
+#define DESCRIPTOR_FLOOR   3
+
+enum link_state {
+    STATE_ABSENT,
+    STATE_HELLO_SENT,
+    STATE_READY,
+    STATE_LEASE_SENT,
+};
+
+enum receipt {
+    RECEIPT_NOTHING, /* no packet there */
+    RECEIPT_GRANT,
+    RECEIPT_REFUSAL,
+    RECEIPT_OTHER, /* a reply that brought no extents and refused none */
+    RECEIPT_LOST,
+};
+
+struct backoff {
+    uint64_t until_ns;
+    uint64_t delay_ns;
+};
+
+struct mapped_ledger {
+    struct ledger *ledger;
+    size_t n_bytes;
+};
+
+/* What a call must leave as it found it. */
+struct guard {
+    int saved_errno;
+    int cancel_state;
+};
+
+/* All of it under source.c's lock, but for `ledger_in_force`. */
+static struct {
+    const char *path;
+    bool enabled;
+    uint64_t wait_ns;
+    uint64_t held_bytes;
+
+    enum link_state state;
+    int fd;
+    dev_t dev;
+    ino_t ino;
+    uint32_t generation;
+    uint64_t connected_ns;
+
+    uint64_t last_id;
+    uint64_t next_reply_id;
+    uint64_t pending_id; /* the Hello or Lease under way, or 0 */
+    uint64_t pending_since_ns;
+    bool pending_timed_out; /* a wait for it ran out already: it is not waited for again */
+    uint32_t want_slabs;
+    uint32_t want_run;
+
+    struct backoff connect_backoff;
+    struct backoff refused_backoff;
+    uint32_t refused_run; /* smallest run refused since the last grant */
+
+    size_t ledger_bytes;
+    uint32_t ledger_slots;
+    struct mapped_ledger retired[RETIRED_LEDGERS];
+    unsigned n_retired;
+
+    /*
+     * One word in a page that the kernel zeroes in a child with a copied address space
+     * (MADV_WIPEONFORK). It tells of forks that ran no handlers (_Fork, raw clone), and stays
+     * silent in a vfork child, which shares our state.
+     */
+    uint32_t *fork_mark;
+
+    struct link_counters counters;
+} self = {.fd = -1};
+
+/* Any thread reads it. Release at change pairs with the acquire in link_ledger: the mapping is
+ * there before its address. */
+static struct ledger *ledger_in_force;
+
+static unsigned char packet_bytes[CONN_REPLY_MAX_BYTES];
+static _Alignas(max_align_t) unsigned char arena_bytes[CONN_REPLY_MAX_BYTES];
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void backoff_raise(struct backoff *backoff, uint64_t first_ns, uint64_t max_ns)
+{
+    uint64_t delay = backoff->delay_ns ? backoff->delay_ns * 2 : first_ns;
+    backoff->delay_ns = delay < max_ns ? delay : max_ns;
+    backoff->until_ns = now_ns() + backoff->delay_ns;
+}
+
+/* ---- the descriptor ---- */
+
+static bool descriptor_is_ours(void)
+{
+    struct stat status;
+    self.counters.syscalls++;
+    return fstat(self.fd, &status) == 0 && status.st_dev == self.dev && status.st_ino == self.ino;
+}
+
+/* Gives the descriptor up: closed if it is still ours, left alone if the program has made the
+ * number its own. */
+static void descriptor_release(void)
+{
+    if (self.fd < 0)
+        return;
+    if (descriptor_is_ours()) {
+        self.counters.syscalls++;
+        close(self.fd);
+    } else {
+        self.counters.stolen_fds++;
+    }
+    self.fd = -1;
+}
+
+/*
+ * Consumes `fd`; returns it under a high number, out of the way of programs that count on low ones,
+ * or under its old one when nothing higher is free, or -1 when that is one of the three standard
+ * ones: those are not ours to sit on.
+ */
+static int descriptor_move_high(int fd)
+{
+    struct rlimit limit;
+    rlim_t ceiling = DESCRIPTOR_CEILING;
+    int high = -1;
+
+    self.counters.syscalls++;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < ceiling)
+        ceiling = limit.rlim_cur;
+    for (rlim_t below = 1; high < 0 && below + DESCRIPTOR_FLOOR <= ceiling; below *= 2) {
+        self.counters.syscalls++;
+        high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(ceiling - below));
+    }
+    if (high < 0 && fd >= DESCRIPTOR_FLOOR)
+        return fd;
+    self.counters.syscalls++;
+    close(fd);
+    return high;
+}
+
+/* ---- the ledger ---- */
+
+static bool descriptor_cannot_shrink(int fd, uint64_t n_bytes, bool exactly)
+{
+    struct stat status;
+    self.counters.syscalls += 2;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &status) < 0 || status.st_size < 0)
+        return false;
+    uint64_t size = (uint64_t)status.st_size;
+    return exactly ? size == n_bytes : size >= n_bytes;
+}
+
+/* Borrows `fd`. NULL if it is not a ledger of that many slots. */
+static struct ledger *ledger_map(int fd, uint32_t n_slots)
+{
+    if (n_slots == 0 || n_slots > LEDGER_MAX_SLOTS)
+        return NULL;
+    size_t n_bytes = ledger_bytes(n_slots);
+    if (!descriptor_cannot_shrink(fd, n_bytes, false))
+        return NULL;
+    self.counters.syscalls++;
+    struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ledger == MAP_FAILED)
+        return NULL;
+    /* Relaxed: written before the descriptor was sent, and the packet orders that. */
+    if (atomic_load_relaxed(&ledger->magic) != LEDGER_MAGIC ||
+        atomic_load_relaxed(&ledger->abi_version) != LEDGER_ABI_VERSION ||
+        atomic_load_relaxed(&ledger->n_slots) != n_slots) {
+        self.counters.syscalls++;
+        munmap(ledger, n_bytes);
+        return NULL;
+    }
+    return ledger;
+}
+
+/* Private zero memory takes the ledger's place: a late reader finds EMPTY slots, a late writer
+ * harms nobody. */
+static void ledger_replace(struct mapped_ledger *mapped)
+{
+    if (mapped->ledger) {
+        self.counters.syscalls++;
+        mmap(mapped->ledger, mapped->n_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    }
+    mapped->ledger = NULL;
+}
+
+static void ledger_retire(void)
+{
+    struct mapped_ledger *oldest = &self.retired[self.n_retired++ % RETIRED_LEDGERS];
+    ledger_replace(oldest);
+    /* Relaxed: only we change it, and under the lock. */
+    oldest->ledger = atomic_load_relaxed(&ledger_in_force);
+    oldest->n_bytes = self.ledger_bytes;
+    atomic_store_release(&ledger_in_force, NULL);
+    self.ledger_slots = 0;
+}
+
+/* ---- the connection ---- */
+
+/* Ends the connection. `first_ns`: the back-off to begin with. */
+static void connection_end(uint64_t first_ns)
+{
+    descriptor_release();
+    if (self.state == STATE_READY || self.state == STATE_LEASE_SENT) {
+        self.counters.losses++;
+        self.generation++;
+        ledger_retire();
+        if (now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
+            self.connect_backoff.delay_ns = 0;
+    } else {
+        self.counters.connect_fails++;
+    }
+    self.state = STATE_ABSENT;
+    self.pending_id = 0;
+    backoff_raise(&self.connect_backoff, first_ns, CONNECT_BACKOFF_MAX_NS);
+}
+
+/* Sends the request under the next id. False: the connection has ended. */
+static bool request_send(Hakmem__Request *request)
+{
+    unsigned char packet[CONN_REQUEST_MAX_BYTES];
+    size_t n_bytes;
+
+    request->id = self.last_id + 1;
+    if (descriptor_is_ours() && wire_pack_request(request, packet, sizeof(packet), &n_bytes) == 0) {
+        self.counters.syscalls++;
+        if (conn_send(self.fd, packet, n_bytes, NULL, 0) == 0) {
+            self.last_id++;
+            return true;
+        }
+    }
+    connection_end(LOSS_BACKOFF_NS);
+    return false;
+}
+
+static bool request_send_pending(Hakmem__Request *request, enum link_state state)
+{
+    if (!request_send(request))
+        return false;
+    self.state = state;
+    self.pending_id = self.last_id;
+    self.pending_since_ns = now_ns();
+    self.pending_timed_out = false;
+    return true;
+}
+
+static bool lease_send(void)
+{
+    Hakmem__Lease lease = HAKMEM__LEASE__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    lease.n_slabs = self.want_slabs;
+    lease.run_slabs = self.want_run;
+    request.body_case = HAKMEM__REQUEST__BODY_LEASE;
+    request.lease = &lease;
+    return request_send_pending(&request, STATE_LEASE_SENT);
+}
+
+static bool hello_send(void)
+{
+    Hakmem__Hello hello = HAKMEM__HELLO__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    hello.version_min = WIRE_VERSION_MIN;
+    hello.version_max = WIRE_VERSION_MAX;
+    hello.want_slabs = self.want_slabs < HELLO_MAX_SLABS ? self.want_slabs : HELLO_MAX_SLABS;
+    hello.held_bytes = self.held_bytes;
+    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.hello = &hello;
+    return request_send_pending(&request, STATE_HELLO_SENT);
+}
+
+static void fork_mark_set(void)
+{
+    if (!self.fork_mark) {
+        self.counters.syscalls += 2;
+        void *page = mmap(NULL, sizeof(uint32_t), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED)
+            return;
+        /* A kernel without it: such forks go unnoticed here, as everywhere. */
+        (void)madvise(page, sizeof(uint32_t), MADV_WIPEONFORK);
+        self.fork_mark = page;
+    }
+    *self.fork_mark = 1;
+}
+
+/* Connects and says Hello. False: nobody there, and the back-off is running. */
+static bool connection_open(void)
+{
+    struct stat status;
+    int fd = -1;
+
+    fork_mark_set();
+    self.counters.syscalls += 2;
+    if (conn_connect(self.path ? self.path : DEFAULT_SOCKET, &fd) == 0)
+        fd = descriptor_move_high(fd);
+    else
+        fd = -1;
+    self.counters.syscalls++;
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        if (fd >= 0)
+            close(fd);
+        connection_end(CONNECT_BACKOFF_NS);
+        return false;
+    }
+    self.fd = fd;
+    self.dev = status.st_dev;
+    self.ino = status.st_ino;
+    self.last_id = 0;
+    self.next_reply_id = 1;
+    return hello_send();
+}
+
+/* ---- replies ---- */
+
+/* Are these extents, and the descriptors they came with, what the protocol says they must be? */
+static bool extents_are_valid(Hakmem__Extent *const *extents, size_t n_extents, const int *fds,
+                              uint32_t n_slots, uint32_t run_slabs)
+{
+    for (size_t i = 0; i < n_extents; i++) {
+        const Hakmem__Extent *extent = extents[i];
+        if (!extent_slabs_is_valid(extent->n_slabs) || extent->n_slabs < run_slabs ||
+            extent->huge_slabs > extent->n_slabs ||
+            (uint64_t)extent->first_slot + extent->n_slabs > n_slots)
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (extents[j]->id == extent->id ||
+                (extent->first_slot < extents[j]->first_slot + extents[j]->n_slabs &&
+                 extents[j]->first_slot < extent->first_slot + extent->n_slabs))
+                return false;
+        }
+        if (!descriptor_cannot_shrink(fds[i], extent->n_slabs * SUPERSLAB_BYTES, true))
+            return false;
+    }
+    return true;
+}
+
+/* Moves the descriptors into `out`. */
+static void extents_take(Hakmem__Extent *const *extents, size_t n_extents, int *fds,
+                         struct link_extent *out, size_t *n_out)
+{
+    for (size_t i = 0; i < n_extents; i++) {
+        out[i] = (struct link_extent){.id = extents[i]->id,
+                                      .fd = fds[i],
+                                      .n_slabs = extents[i]->n_slabs,
+                                      .first_slot = extents[i]->first_slot,
+                                      .huge_slabs = extents[i]->huge_slabs};
+        fds[i] = -1;
+    }
+    *n_out = n_extents;
+    self.counters.leases += n_extents;
+    self.refused_backoff = (struct backoff){0};
+}
+
+static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t n_fds,
+                               struct link_extent *extents, size_t *n_extents)
+{
+    if (hello->version < WIRE_VERSION_MIN || hello->version > WIRE_VERSION_MAX ||
+        n_fds != hello->n_extents + 1 ||
+        !extents_are_valid(hello->extents, hello->n_extents, fds + 1, hello->ledger_slots, 1))
+        return RECEIPT_LOST;
+    struct ledger *ledger = ledger_map(fds[0], hello->ledger_slots);
+    if (!ledger)
+        return RECEIPT_LOST;
+
+    self.ledger_slots = hello->ledger_slots;
+    self.ledger_bytes = ledger_bytes(hello->ledger_slots);
+    self.connected_ns = now_ns();
+    self.generation++;
+    self.counters.connects++;
+    self.state = STATE_READY;
+    self.pending_id = 0;
+    atomic_store_release(&ledger_in_force, ledger); /* pairs with the acquire in link_ledger */
+    if (hello->n_extents == 0)
+        return lease_send() ? RECEIPT_OTHER : RECEIPT_LOST; /* what the Hello did not bring */
+    extents_take(hello->extents, hello->n_extents, fds + 1, extents, n_extents);
+    return RECEIPT_GRANT;
+}
+
+static enum receipt lease_take(const Hakmem__LeaseReply *lease, int *fds, size_t n_fds,
+                               struct link_extent *extents, size_t *n_extents)
+{
+    if (lease->n_extents == 0 || n_fds != lease->n_extents ||
+        !extents_are_valid(lease->extents, lease->n_extents, fds, self.ledger_slots, self.want_run))
+        return RECEIPT_LOST;
+    self.state = STATE_READY;
+    self.pending_id = 0;
+    extents_take(lease->extents, lease->n_extents, fds, extents, n_extents);
+    return RECEIPT_GRANT;
+}
+
+static enum receipt error_take(const Hakmem__Error *error, bool is_pending)
+{
+    switch (error->code) {
+    case HAKMEM__ERROR_CODE__ERROR_QUOTA:
+    case HAKMEM__ERROR_CODE__ERROR_NO_MEMORY:
+    case HAKMEM__ERROR_CODE__ERROR_BUSY:
+    case HAKMEM__ERROR_CODE__ERROR_INVALID:
+    case HAKMEM__ERROR_CODE__ERROR_UNSUPPORTED:
+    case HAKMEM__ERROR_CODE__ERROR_NOT_PERMITTED:
+        break;
+    default:
+        return RECEIPT_LOST; /* the daemon hangs up after these */
+    }
+    if (!is_pending)
+        return RECEIPT_OTHER;
+    self.counters.refusals++;
+    if (self.state == STATE_HELLO_SENT) {
+        connection_end(CONNECT_BACKOFF_NS);
+        return RECEIPT_REFUSAL;
+    }
+    self.state = STATE_READY;
+    self.pending_id = 0;
+    if (self.refused_backoff.delay_ns == 0 || self.want_run < self.refused_run)
+        self.refused_run = self.want_run;
+    backoff_raise(&self.refused_backoff, REFUSED_BACKOFF_NS, REFUSED_BACKOFF_MAX_NS);
+    return RECEIPT_REFUSAL;
+}
+
+/* Descriptors that were taken are -1 afterwards; the others are the caller's to close. */
+static enum receipt reply_take(const Hakmem__Reply *reply, int *fds, size_t n_fds,
+                               struct link_extent *extents, size_t *n_extents)
+{
+    if (reply->id != self.next_reply_id || reply->id > self.last_id)
+        return RECEIPT_LOST;
+    self.next_reply_id++;
+    bool is_pending = reply->id == self.pending_id;
+    switch (reply->body_case) {
+    case HAKMEM__REPLY__BODY_ERROR:
+        return n_fds == 0 ? error_take(reply->error, is_pending) : RECEIPT_LOST;
+    case HAKMEM__REPLY__BODY_RETURN_EXTENTS:
+        return n_fds == 0 && !is_pending ? RECEIPT_OTHER : RECEIPT_LOST;
+    case HAKMEM__REPLY__BODY_HELLO:
+        if (!is_pending || self.state != STATE_HELLO_SENT)
+            return RECEIPT_LOST;
+        return hello_take(reply->hello, fds, n_fds, extents, n_extents);
+    case HAKMEM__REPLY__BODY_LEASE:
+        if (!is_pending || self.state != STATE_LEASE_SENT)
+            return RECEIPT_LOST;
+        return lease_take(reply->lease, fds, n_fds, extents, n_extents);
+    default:
+        return RECEIPT_LOST;
+    }
+}
+
+/* Takes one packet, if there is one. After RECEIPT_LOST the connection has ended. */
+static enum receipt receive(struct link_extent *extents, size_t *n_extents)
+{
+    struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
+    Hakmem__Reply *reply;
+    int fds[CONN_MAX_FDS];
+    size_t n_fds = 0, n_bytes = 0;
+
+    if (!descriptor_is_ours()) {
+        connection_end(LOSS_BACKOFF_NS);
+        return RECEIPT_LOST;
+    }
+    self.counters.syscalls++;
+    int r = conn_recv(self.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, &n_fds);
+    if (r == -EAGAIN)
+        return RECEIPT_NOTHING;
+    if (r != 0) {
+        bool has_closed = r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE;
+        connection_end(has_closed && self.state != STATE_HELLO_SENT ? LOSS_BACKOFF_NS
+                                                                    : CONNECT_BACKOFF_NS);
+        return RECEIPT_LOST;
+    }
+    enum receipt receipt = RECEIPT_LOST;
+    if (wire_unpack_reply(&arena, packet_bytes, n_bytes, &reply) == 0)
+        receipt = reply_take(reply, fds, n_fds, extents, n_extents);
+    for (size_t i = 0; i < n_fds; i++)
+        self.counters.syscalls += fds[i] >= 0;
+    conn_close_fds(fds, n_fds);
+    /* Where lease_send() failed the connection has ended already. */
+    if (receipt == RECEIPT_LOST && self.state != STATE_ABSENT)
+        connection_end(CONNECT_BACKOFF_NS);
+    return receipt;
+}
+
+/* ---- waiting ---- */
+
+/* False when the deadline has passed. A signal does not prolong the wait. */
+static bool wait_readable(uint64_t deadline_ns)
+{
+    uint64_t now = now_ns();
+    if (now >= deadline_ns)
+        return false;
+    if (!descriptor_is_ours())
+        return true; /* receive() finds out the same and draws the consequences */
+    uint64_t left = deadline_ns - now;
+    struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
+                               .tv_nsec = (long)(left % NS_PER_S)};
+    struct pollfd wanted = {.fd = self.fd, .events = POLLIN};
+    self.counters.syscalls++;
+    (void)ppoll(&wanted, 1, &timeout, NULL);
+    return true;
+}
+
+/* Collects the reply to the pending request, waiting until `deadline_ns` (0: not at all). */
+static enum link_result pending_collect(uint64_t deadline_ns, bool is_fresh,
+                                        struct link_extent *extents, size_t *n_extents)
+{
+    /* The answer to a request just sent cannot be there yet: wait first, receive then. */
+    bool in_time = is_fresh && deadline_ns ? wait_readable(deadline_ns) : true;
+    for (;;) {
+        switch (receive(extents, n_extents)) {
+        case RECEIPT_GRANT:
+            return LINK_GRANTED;
+        case RECEIPT_REFUSAL:
+            return LINK_REFUSED;
+        case RECEIPT_LOST:
+            return LINK_ABSENT;
+        case RECEIPT_OTHER:
+            continue;
+        case RECEIPT_NOTHING:
+            break;
+        }
+        if (deadline_ns == 0)
+            break;
+        if (!in_time) {
+            self.pending_timed_out = true;
+            self.counters.timeouts++;
+            break;
+        }
+        in_time = wait_readable(deadline_ns);
+    }
+    if (now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
+        connection_end(CONNECT_BACKOFF_NS);
+        return LINK_ABSENT;
+    }
+    return LINK_PENDING;
+}
+
+/* Takes the replies to Returns that have come in. Nothing is pending. */
+static void replies_drain(void)
+{
+    struct link_extent none[CONN_MAX_FDS];
+    size_t n_none = 0;
+    while (self.state == STATE_READY && receive(none, &n_none) == RECEIPT_OTHER)
+        ;
+}
+
+/* ---- operations ---- */
+
+static void forget_parent(void)
+{
+    struct mapped_ledger current = {.ledger = atomic_load_relaxed(&ledger_in_force),
+                                    .n_bytes = self.ledger_bytes};
+    descriptor_release();
+    /* Relaxed is enough: a child that just forked has one thread. */
+    atomic_store_relaxed(&ledger_in_force, NULL);
+    ledger_replace(&current);
+    for (unsigned i = 0; i < RETIRED_LEDGERS; i++)
+        ledger_replace(&self.retired[i]);
+    self.state = STATE_ABSENT;
+    self.pending_id = 0;
+    self.generation++;
+    self.connect_backoff = (struct backoff){0};
+    self.refused_backoff = (struct backoff){0};
+    if (self.fork_mark)
+        *self.fork_mark = 1;
+}
+
+/* malloc is no cancellation point, and the calls made here are: a thread must not end in them with
+ * our lock held. */
+static struct guard guard_enter(void)
+{
+    struct guard guard = {.saved_errno = errno};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard.cancel_state);
+    if (self.fork_mark && *self.fork_mark == 0)
+        forget_parent();
+    return guard;
+}
+
+static void guard_leave(struct guard guard)
+{
+    pthread_setcancelstate(guard.cancel_state, NULL);
+    errno = guard.saved_errno;
+}
+
+void link_init(const char *path, bool enabled, uint32_t wait_us)
+{
+    struct guard guard = guard_enter();
+    forget_parent();
+    self.path = path;
+    self.enabled = enabled;
+    self.wait_ns = wait_us * NS_PER_US;
+    self.held_bytes = 0;
+    self.counters = (struct link_counters){0};
+    guard_leave(guard);
+}
+
+/* Sends what gets extents: a Hello or a Lease. LINK_PENDING when it is under way. */
+static enum link_result request_start(uint64_t now, uint32_t n_slabs, uint32_t run_slabs)
+{
+    if (n_slabs < run_slabs)
+        n_slabs = run_slabs;
+    self.want_slabs = n_slabs < LEASE_MAX_SLABS ? n_slabs : LEASE_MAX_SLABS;
+    self.want_run = run_slabs;
+    if (self.state == STATE_ABSENT) {
+        if (now < self.connect_backoff.until_ns)
+            return LINK_ABSENT;
+        return connection_open() ? LINK_PENDING : LINK_ABSENT;
+    }
+    if (now < self.refused_backoff.until_ns && run_slabs >= self.refused_run)
+        return LINK_REFUSED;
+    return lease_send() ? LINK_PENDING : LINK_ABSENT;
+}
+
+enum link_result link_lease(uint32_t n_slabs, uint32_t run_slabs, bool wait,
+                            struct link_extent extents[CONN_MAX_FDS], size_t *n_extents)
+{
+    if (!self.enabled)
+        return LINK_ABSENT;
+    if (n_slabs == 0 || !extent_slabs_is_valid(run_slabs))
+        return LINK_REFUSED;
+    struct guard guard = guard_enter();
+    enum link_result result = LINK_PENDING;
+    /* Taken first, so that connecting and sending count towards the bound. */
+    uint64_t now = now_ns();
+    bool is_fresh = self.pending_id == 0;
+    if (is_fresh)
+        result = request_start(now, n_slabs, run_slabs);
+    if (result == LINK_PENDING && !(is_fresh && !wait)) {
+        bool may_wait = wait && !self.pending_timed_out;
+        result = pending_collect(may_wait ? now + self.wait_ns : 0, is_fresh, extents, n_extents);
+    }
+    guard_leave(guard);
+    return result;
+}
+
+enum link_result link_collect(struct link_extent extents[CONN_MAX_FDS], size_t *n_extents)
+{
+    if (!self.enabled)
+        return LINK_ABSENT;
+    struct guard guard = guard_enter();
+    enum link_result result = LINK_ABSENT;
+    if (self.pending_id != 0)
+        result = pending_collect(0, false, extents, n_extents);
+    else
+        replies_drain();
+    guard_leave(guard);
+    return result;
+}
+
+bool link_is_pending(void)
+{
+    return self.pending_id != 0;
+}
+
+void link_return(const uint64_t *extent_ids, size_t n_extents)
+{
+    Hakmem__Return body = HAKMEM__RETURN__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    struct guard guard = guard_enter();
+    /* While a lease is pending its collector takes these replies too. */
+    replies_drain();
+    if (n_extents > 0 && n_extents <= RETURN_MAX_IDS &&
+        (self.state == STATE_READY || self.state == STATE_LEASE_SENT)) {
+        body.n_extent_ids = n_extents;
+        body.extent_ids = (uint64_t *)extent_ids; /* packing only reads it */
+        request.body_case = HAKMEM__REQUEST__BODY_RETURN_EXTENTS;
+        request.return_extents = &body;
+        (void)request_send(&request);
+    }
+    guard_leave(guard);
+}
+
+void link_set_held_bytes(uint64_t bytes)
+{
+    self.held_bytes = bytes;
+}
+
+struct ledger *link_ledger(void)
+{
+    /* Pairs with the release in hello_take: the header was checked before the address was shown. */
+    return atomic_load_acquire(&ledger_in_force);
+}
+
+uint32_t link_generation(void)
+{
+    return self.generation;
+}
+
+enum ledger_pressure link_pressure(void)
+{
+    struct ledger *ledger = link_ledger();
+    if (!ledger)
+        return LEDGER_PRESSURE_NONE;
+    /* Relaxed: a hint that orders nothing. What the daemon never writes means nothing. */
+    uint32_t pressure = atomic_load_relaxed(&ledger->pressure);
+    return pressure <= LEDGER_PRESSURE_CRITICAL ? (enum ledger_pressure)pressure
+                                                : LEDGER_PRESSURE_NONE;
+}
+
+void link_after_fork_child(void)
+{
+    int saved_errno = errno;
+    forget_parent();
+    errno = saved_errno;
+}
+
+int link_descriptor(void)
+{
+    return self.fd;
+}
+
+const struct link_counters *link_counters(void)
+{
+    return &self.counters;
+}
