@@ -60,7 +60,7 @@
 #define HELLO_MAX_SLABS  16u
 #define RETURN_MAX_IDS   64u
 #define LEDGER_MAX_SLOTS (1u << 20)
-#define RETIRED_LEDGERS  8u
+#define RETIRED_LEDGERS  4u
 /* Our descriptor goes below this: a table grown further costs the program memory, and time in each
  * fork. */
 #define DESCRIPTOR_CEILING 1024u
