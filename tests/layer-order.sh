@@ -1,3 +1,4 @@
 # The order of modules within a folder: a file may include headers to the right of it, never to the left.
 # Sourced by check-layers.sh.
 order common conn ledger superslab list check atomic
+order hakmemctl main cmd-run cmd-top cmd-stats cmd-clients cmd-pool cmd-ping cmd-trim cmd-prewarm cmd-drain cmd-quota cmd-doctor doctor-daemon doctor-host doctor private-daemon locate clients-table ask session table output command
