@@ -35,7 +35,7 @@ enum link_result {
 
 struct link_counters {
     uint64_t connects;      /* successful Hellos */
-    uint64_t connect_fails; /* no socket, refused, time-out at Hello, version */
+    uint64_t connect_fails; /* no socket, or no acceptable answer to Hello */
     uint64_t losses;        /* a working connection ended */
     uint64_t timeouts;      /* waits that ran out; the reply is collected later if it still comes */
     uint64_t refusals;
@@ -45,7 +45,7 @@ struct link_counters {
 };
 
 /*
- * The only settings; call once before anything else. `path` must outlive the link (it may be NULL: the default socket).
+ * The only settings; call before anything else (tests call it again: everything starts afresh). `path` must outlive the link (it may be NULL: the default socket).
  */
 void link_init(const char *path, bool enabled, uint32_t wait_us);
 
@@ -53,12 +53,16 @@ void link_init(const char *path, bool enabled, uint32_t wait_us);
  * Makes sure a request for `n_slabs` SuperSlabs, in extents of at least `run_slabs`, is under way, then waits up to the
  * bound (wait = true) or not at all for its extents. Connects first if need be: the first extents then come with the Hello
  * reply. A request still pending from before is collected first, and not doubled.
- * LINK_GRANTED: extents[0..*n_extents) are the caller's.
+ * LINK_GRANTED: extents[0..*n_extents) are the caller's. Those that come with a Hello may be shorter than `run_slabs`.
+ * A request is waited for once: when that wait has run out, later calls only look whether the answer has come.
  */
 enum link_result link_lease(uint32_t n_slabs, uint32_t run_slabs, bool wait,
                             struct link_extent extents[CONN_MAX_FDS], size_t *n_extents);
 
-/* Takes what has arrived, without waiting. LINK_GRANTED, or LINK_PENDING (nothing yet), LINK_REFUSED, LINK_ABSENT. */
+/*
+ * Takes what has arrived, without waiting. LINK_GRANTED, or LINK_PENDING (nothing yet), LINK_REFUSED, LINK_ABSENT (nothing
+ * is under way). Also finds out whether the daemon is still there: link_ledger() is NULL afterwards if not.
+ */
 enum link_result link_collect(struct link_extent extents[CONN_MAX_FDS], size_t *n_extents);
 
 /* Is a lease request under way? */
@@ -73,7 +77,8 @@ void link_set_held_bytes(uint64_t bytes);
 /*
  * The ledger of the connection in force, or NULL. Changes at connect and loss; `generation` tells one connection from the
  * next: an extent belongs to the connection under which it was delivered, and its slots are meaningless in any other
- * ledger. A ledger stays mapped for good once delivered, so that a late reader reads stale memory, never unmapped memory.
+ * ledger. A ledger's addresses stay mapped for good once delivered, so that a late reader reads stale memory, never
+ * unmapped memory; some connections later, or in a forked child, that is private zero memory.
  */
 struct ledger *link_ledger(void);
 uint32_t link_generation(void);
@@ -83,7 +88,8 @@ enum ledger_pressure link_pressure(void);
 
 /*
  * In a forked child: forget the parent's connection without disturbing it (close our copy of the descriptor if it still is
- * what we think it is) and be ready to connect anew. The parent's ledger is left alone: unmapped or abandoned, not written.
+ * what we think it is) and be ready to connect anew. The parent's ledger is not written: private
+ * memory takes its place. A child of a fork that ran no handlers finds out at its first use of the link and does the same.
  */
 void link_after_fork_child(void);
 
