@@ -1,0 +1,44 @@
+# The benchmarks. docs/benchmarks.md says what is measured and how; bench/driver/ runs it.
+#
+#   BENCH='regex'   only the rows whose name matches        ROUNDS=n   rounds instead of the default
+#   PEERS='mimalloc name=/path/to/library.so …'             only these beside glibc and hakmem; name=file adds one
+
+BENCH  ?=
+ROUNDS ?=
+PEERS  ?=
+
+# Programs of the workloads, one file each, on common.c.
+BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_start fork_heap realloc_patterns \
+               calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
+               logic_minimise nbody_tree
+BENCH_DIR   := $(BUILD)/bench
+BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) strings_map measure) $(BENCH_DIR)/random_mixed
+BENCH_COMMON := $(BUILD)/obj/bench/common.o
+# The compiler must not know what malloc is: it would leave out pairs that nobody looks at.
+BENCH_CFLAGS = $(ALL_CFLAGS) -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+
+$(BENCH_COMMON): bench/common.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(addprefix $(BENCH_DIR)/,$(BENCH_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BENCH_COMMON)
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl -lm
+
+$(BENCH_DIR)/strings_map: bench/strings_map.cc $(BENCH_COMMON)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O2 -g -Wall -Wextra $(CPPFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl
+
+$(BENCH_DIR)/measure $(BENCH_DIR)/random_mixed: $(BENCH_DIR)/%: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+
+$(BENCH_DIR)/witness.so: bench/witness.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIC -shared -MMD -MP $(LDFLAGS) -o $@ $< -ldl
+
+.PHONY: bench-programs
+## make bench-programs  builds the benchmark programs into build/bench
+bench-programs: $(BENCH_BIN) $(BENCH_DIR)/witness.so
+
+-include $(wildcard $(BENCH_DIR)/*.d)
