@@ -1,11 +1,12 @@
 /*
  * The link: the library's connection to hakmemd. The only file that talks to the daemon.
  *
- * Asks for extents, collects the replies, returns extents, maps the ledger. Never blocks longer than it is told to, never
- * allocates, prints or changes errno. A daemon that is absent, slow, gone or hostile is a result, and the caller goes on
- * with private memory.
+ * Asks for extents, collects the replies, returns extents, maps the ledger. Never blocks longer
+ * than it is told to, never allocates, prints or changes errno. A daemon that is absent, slow, gone
+ * or hostile is a result, and the caller goes on with private memory.
  *
- * Not thread-safe: every call but link_ledger() and link_pressure() is made under source.c's lock. One instance a process.
+ * Not thread-safe: every call but link_ledger() and link_pressure() is made under source.c's lock.
+ * One instance a process.
  */
 #ifndef HAKMEM_LIBCLIENT_LINK_H
 #define HAKMEM_LIBCLIENT_LINK_H
@@ -17,7 +18,8 @@
 #include "common/conn.h"
 #include "common/ledger.h"
 
-/* An extent as it arrives: `fd` is the receiver's to close. Values are checked against the protocol's ranges. */
+/* An extent as it arrives: `fd` is the receiver's to close. Values are checked against the
+ * protocol's ranges. */
 struct link_extent {
     uint64_t id;
     int fd;
@@ -27,10 +29,11 @@ struct link_extent {
 };
 
 enum link_result {
-    LINK_GRANTED,   /* extents were delivered */
-    LINK_PENDING,   /* asked, no answer yet: link_collect() later */
-    LINK_REFUSED,   /* the daemon said no (quota, memory, draining); it was told why in the counters */
-    LINK_ABSENT,    /* no daemon, or back-off is running, or HAKMEM_CONNECT=off, or secure execution */
+    LINK_GRANTED, /* extents were delivered */
+    LINK_PENDING, /* asked, no answer yet: link_collect() later */
+    LINK_REFUSED, /* the daemon said no (quota, memory, draining); it was told why in the counters
+                   */
+    LINK_ABSENT, /* no daemon, or back-off is running, or HAKMEM_CONNECT=off, or secure execution */
 };
 
 struct link_counters {
@@ -39,46 +42,51 @@ struct link_counters {
     uint64_t losses;        /* a working connection ended */
     uint64_t timeouts;      /* waits that ran out; the reply is collected later if it still comes */
     uint64_t refusals;
-    uint64_t leases;        /* extents received */
-    uint64_t stolen_fds;    /* our descriptor number turned out to be somebody else's */
+    uint64_t leases;     /* extents received */
+    uint64_t stolen_fds; /* our descriptor number turned out to be somebody else's */
     uint64_t syscalls;
 };
 
 /*
- * The only settings; call before anything else (tests call it again: everything starts afresh). `path` must outlive the link (it may be NULL: the default socket).
+ * The only settings; call before anything else (tests call it again: everything starts afresh).
+ * `path` must outlive the link (it may be NULL: the default socket).
  */
 void link_init(const char *path, bool enabled, uint32_t wait_us);
 
 /*
- * Makes sure a request for `n_slabs` SuperSlabs, in extents of at least `run_slabs`, is under way, then waits up to the
- * bound (wait = true) or not at all for its extents. Connects first if need be: the first extents then come with the Hello
- * reply. A request still pending from before is collected first, and not doubled.
- * LINK_GRANTED: extents[0..*n_extents) are the caller's. Those that come with a Hello may be shorter than `run_slabs`.
- * A request is waited for once: when that wait has run out, later calls only look whether the answer has come.
+ * Makes sure a request for `n_slabs` SuperSlabs, in extents of at least `run_slabs`, is under way,
+ * then waits up to the bound (wait = true) or not at all for its extents. Connects first if need
+ * be: the first extents then come with the Hello reply. A request still pending from before is
+ * collected first, and not doubled. LINK_GRANTED: extents[0..*n_extents) are the caller's. Those
+ * that come with a Hello may be shorter than `run_slabs`. A request is waited for once: when that
+ * wait has run out, later calls only look whether the answer has come.
  */
 enum link_result link_lease(uint32_t n_slabs, uint32_t run_slabs, bool wait,
                             struct link_extent extents[CONN_MAX_FDS], size_t *n_extents);
 
 /*
- * Takes what has arrived, without waiting. LINK_GRANTED, or LINK_PENDING (nothing yet), LINK_REFUSED, LINK_ABSENT (nothing
- * is under way). Also finds out whether the daemon is still there: link_ledger() is NULL afterwards if not.
+ * Takes what has arrived, without waiting. LINK_GRANTED, or LINK_PENDING (nothing yet),
+ * LINK_REFUSED, LINK_ABSENT (nothing is under way). Also finds out whether the daemon is still
+ * there: link_ledger() is NULL afterwards if not.
  */
 enum link_result link_collect(struct link_extent extents[CONN_MAX_FDS], size_t *n_extents);
 
 /* Is a lease request under way? */
 bool link_is_pending(void);
 
-/* Tells the daemon that these extents are unmapped, closed and their slots EMPTY. At most 64. Failure means a lost link. */
+/* Tells the daemon that these extents are unmapped, closed and their slots EMPTY. At most 64.
+ * Failure means a lost link. */
 void link_return(const uint64_t *extent_ids, size_t n_extents);
 
 /* Bytes of extents from earlier connections still mapped: what the next Hello reports. */
 void link_set_held_bytes(uint64_t bytes);
 
 /*
- * The ledger of the connection in force, or NULL. Changes at connect and loss; `generation` tells one connection from the
- * next: an extent belongs to the connection under which it was delivered, and its slots are meaningless in any other
- * ledger. A ledger's addresses stay mapped for good once delivered, so that a late reader reads stale memory, never
- * unmapped memory; some connections later, or in a forked child, that is private zero memory.
+ * The ledger of the connection in force, or NULL. Changes at connect and loss; `generation` tells
+ * one connection from the next: an extent belongs to the connection under which it was delivered,
+ * and its slots are meaningless in any other ledger. A ledger's addresses stay mapped for good once
+ * delivered, so that a late reader reads stale memory, never unmapped memory; some connections
+ * later, or in a forked child, that is private zero memory.
  */
 struct ledger *link_ledger(void);
 uint32_t link_generation(void);
@@ -87,9 +95,10 @@ uint32_t link_generation(void);
 enum ledger_pressure link_pressure(void);
 
 /*
- * In a forked child: forget the parent's connection without disturbing it (close our copy of the descriptor if it still is
- * what we think it is) and be ready to connect anew. The parent's ledger is not written: private
- * memory takes its place. A child of a fork that ran no handlers finds out at its first use of the link and does the same.
+ * In a forked child: forget the parent's connection without disturbing it (close our copy of the
+ * descriptor if it still is what we think it is) and be ready to connect anew. The parent's ledger
+ * is not written: private memory takes its place. A child of a fork that ran no handlers finds out
+ * at its first use of the link and does the same.
  */
 void link_after_fork_child(void);
 
