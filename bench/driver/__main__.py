@@ -1,0 +1,153 @@
+"""The benchmark driver: every workload with every allocator, interleaved round by round.
+
+    python3 bench/driver [--build DIR] [--quick] [--bench REGEX] [--rounds N] [--peers 'tcmalloc hakmem name=lib.so']
+
+Prints a table of ratios to glibc as it goes; with --report DIR writes results.json and index.html there.
+For one row while tuning:  python3 bench/driver --bench '^random_mixed$' --rounds 3 --peers tcmalloc,hakmem,hakmem-alone
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+
+import allocators
+import machine
+import summary
+import table
+from hakmemd import Daemon
+from run import RunError, Runner
+from workloads import all_workloads
+
+DEFAULT_ROUNDS = (5, 2)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--build", default="build", help="folder of the artifacts")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
+    parser.add_argument("--bench", default="", help="regular expression on row and workload names")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--peers", default="", help="names limit the run to these; name=file adds a peer")
+    parser.add_argument("--report", default="", help="folder for results.json and index.html")
+    parser.add_argument("--by", choices=("time", "cpu"), default="time",
+                        help="ratios by the figure, or by processor time (on a busy machine)")
+    parser.add_argument("--option", action="append", default=[], metavar="section.key=value",
+                        help="setting for the private hakmemd")
+    parser.add_argument("--list", action="store_true", help="names of the rows")
+    parser.add_argument("--compare", nargs=2, metavar="results.json", help="rankings of two runs against each other")
+    return parser.parse_args()
+
+
+def selected(pattern):
+    expression = re.compile(pattern)
+    for workload in all_workloads():
+        if expression.search(workload.name) or any(expression.search(f.row) for f in workload.figures):
+            yield workload
+
+
+def measure_workload(runner, workload, chosen, n_rounds, daemon):
+    """{allocator name: {"status", "reason", "samples"}} after n_rounds rounds, each of one run per allocator."""
+    results = {one.name: {"status": "ok", "samples": []} for one in chosen}
+    for one in chosen:
+        if one.problem:
+            results[one.name].update(status="missing", reason=one.problem)
+    for round_number in range(min(n_rounds, workload.max_rounds)):
+        for one in chosen:
+            result = results[one.name]
+            if result["status"] != "ok":
+                continue
+            cpu_before = daemon.cpu_seconds() if one.with_daemon else 0
+            try:
+                if workload.foreign and round_number == 0:
+                    runner.witness(runner.command(workload), one, workload.timeout_s)
+                sample = runner.sample(workload, one, with_stats=round_number == 0)
+            except RunError as error:
+                result.update(status=error.status, reason=str(error), samples=[])
+                continue
+            if one.with_daemon:
+                daemon.settle()
+                sample["daemon_cpu_s"] = daemon.cpu_seconds() - cpu_before
+            result["samples"].append(sample)
+    return results
+
+
+def rows_of(workload, results, command, by_cpu):
+    for figure in workload.figures:
+        row = {"name": figure.row, "title": figure.title, "group": workload.group, "about": workload.about,
+               "unit": figure.unit, "more_is_better": figure.more_is_better, "ask": figure.ask,
+               "ask_alone": figure.ask_alone, "command": command, "tags": list(workload.tags), "cells": {}}
+        for name, result in results.items():
+            one = summary.cell(result["samples"], figure) if result["status"] == "ok" else None
+            if one:
+                row["cells"][name] = {"status": "ok", **one}
+            else:
+                row["cells"][name] = {"status": result["status"] if result["status"] != "ok" else "error",
+                                      "reason": result.get("reason", "the run gave no such figure")}
+        summary.summarise(row, by_cpu)
+        yield row
+
+
+def run(arguments):
+    n_rounds = arguments.rounds or DEFAULT_ROUNDS[arguments.quick]
+    settings = {**machine.daemon_settings(), **dict(o.split("=", 1) for o in arguments.option)}
+    needed = allocators.wants_daemon(arguments.peers)
+    daemon = Daemon(arguments.build, settings) if needed else None
+    runner = Runner(arguments.build, arguments.quick, allocators.clean_environment())
+    started = time.time()
+    rows = {}
+    try:
+        chosen = allocators.choose(arguments.peers, arguments.build, daemon and daemon.socket,
+                                   daemon.problem if daemon else "not asked for")
+        names = [one.name for one in chosen if one.name != "glibc"]
+        if daemon and not daemon.problem:
+            daemon.settle()
+        table.print_header(names)
+        for workload in selected(arguments.bench):
+            results = measure_workload(runner, workload, chosen, n_rounds, daemon)
+            command = " ".join(os.path.basename(word) if word.startswith("/") else word
+                               for word in runner.command(workload))
+            for row in rows_of(workload, results, command, arguments.by == "cpu"):
+                rows[row["name"]] = row
+                table.print_row(row, names, arguments.by == "cpu")
+        table.print_problems(rows)
+        return {"rows": rows, "rounds": n_rounds, "quick": arguments.quick, "seconds": time.time() - started,
+                "machine": machine.describe(arguments.build), "daemon_settings": settings,
+                "daemon_problem": daemon.problem if daemon else "not asked for",
+                "allocators": [{"name": one.name, "about": one.about, "file": one.library,
+                                "problem": one.problem} for one in chosen]}
+    finally:
+        runner.close()
+        if daemon:
+            daemon.stop()
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.list:
+        for workload in selected(arguments.bench):
+            for figure in workload.figures:
+                print(f"{figure.row:28} {workload.group}: {figure.title}")
+        return 0
+    if arguments.compare:
+        old, new = (json.load(open(path, encoding="utf-8")) for path in arguments.compare)
+        changes = list(summary.compare(old, new))
+        for name, pair in changes:
+            print(f"{name}: {pair[0]} and {pair[1]} changed places")
+        print(f"{len(changes)} changes of rank in quiet rows")
+        return 1 if changes else 0
+    results = run(arguments)
+    if not results["rows"]:
+        print("no row matches", file=sys.stderr)
+        return 2
+    if arguments.report:
+        os.makedirs(arguments.report, exist_ok=True)
+        with open(os.path.join(arguments.report, "results.json"), "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
