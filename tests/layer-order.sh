@@ -2,3 +2,4 @@
 # Sourced by check-layers.sh.
 order common conn ledger superslab list check atomic
 order hakmemctl main cmd-run cmd-top cmd-stats cmd-clients cmd-pool cmd-ping cmd-trim cmd-prewarm cmd-drain cmd-quota cmd-doctor doctor-daemon doctor-host doctor private-daemon locate clients-table ask session table output command
+order libclient override library api report fork guard heap next stats cache publish span large huge runs source extents link misuse window sizeclass bitmap settings lock text glue hakmem

@@ -1,5 +1,5 @@
-# Tests. A unit test is tests/unit/<folder>/test-*.c: a cmocka program linked with that folder's objects (without main.o
-# or override.o: the test itself runs on the system malloc). A system test is a program tests/system/test-*.c or a script
+# Tests. A unit test is tests/unit/<folder>/test-*.c: a cmocka program linked with that folder's objects (without main.o,
+# override.o and library.o: the test itself runs on the system malloc). A system test is a program tests/system/test-*.c or a script
 # tests/system/*.sh, tests/real/*.sh. 0 passed, 77 skipped, anything else failed.
 
 CMOCKA_LIBS := -lcmocka
@@ -17,7 +17,8 @@ HARNESS_SRC := $(wildcard tests/system/harness*.c)
 HARNESS_OBJ := $(call obj,$(HARNESS_SRC))
 
 DAEMON_TEST_OBJ := $(filter-out %/main.o,$(DAEMON_OBJ))
-CLIENT_TEST_PIC := $(filter-out %/override.o,$(CLIENT_PIC))
+# Without what replaces malloc and what runs by itself.
+CLIENT_TEST_PIC := $(filter-out %/override.o %/library.o,$(CLIENT_PIC))
 
 $(UNIT_COMMON): $(BUILD)/%: %.c $(BASE_OBJ)
 	@mkdir -p $(@D)

@@ -1,0 +1,336 @@
+/* See cache.h. */
+#include "libclient/cache.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "libclient/lock.h"
+#include "libclient/span.h"
+#include "libclient/publish.h"
+
+/* What one thread's stacks may hold together, as the sum of their limits; small stacks start below
+ * it anyway. */
+#define BUDGET_BYTES ((size_t)2 << 20)
+/* A stack's largest size, in bytes of blocks and in blocks, and where it starts. */
+#define STACK_MAX_BYTES    ((size_t)128 << 10)
+#define STACK_MAX_BLOCKS   256u
+#define STACK_MIN_BLOCKS   4u
+#define STACK_FIRST_BYTES  ((size_t)16 << 10)
+#define STACK_FIRST_BLOCKS 32u
+/* The first refill of a class, in bytes: about a page. */
+#define BATCH_FIRST_BYTES 4096u
+/* Every so many slow paths the scavenger looks at one class. */
+#define SCAVENGE_PERIOD 16u
+
+/* All stacks of cache_none are this: a NULL that is its own limit. */
+static void *no_stack[1];
+
+#define NO_STACK [0 ... N_CLASSES - 1] = no_stack
+static struct cache cache_none = {
+    .top = {NO_STACK}, .limit = {NO_STACK}, .shift = 63, .is_none = true};
+/* The same, after a thread's destructors have run: it gets no other one. */
+static struct cache cache_dead = {
+    .top = {NO_STACK}, .limit = {NO_STACK}, .shift = 63, .is_none = true};
+
+__thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) = &cache_none;
+
+/* Constant after cache_init(). */
+static uint16_t stack_blocks[N_SMALL + 1]; /* the largest size */
+static uint16_t stack_first[N_SMALL + 1];  /* the size to start with */
+static uint32_t stack_place[N_SMALL + 1];  /* index of its NULL in stacks[] */
+static size_t cache_bytes;
+static unsigned n_arenas;
+static bool fast_path = true;
+
+static struct lock lock; /* guards free_caches, next_arena, key */
+static struct cache *free_caches;
+static unsigned next_arena;
+static bool have_key;
+static pthread_key_t key;
+
+static uint64_t cached_blocks[N_SMALL + 1];
+static uint64_t n_refills, n_flushes;
+
+struct lock *cache_lock(void)
+{
+    return &lock;
+}
+
+static size_t clamp(size_t value, size_t low, size_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+void cache_init(unsigned arenas)
+{
+    uint32_t place = 0;
+    n_arenas = arenas < N_ARENAS ? arenas : N_ARENAS;
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        size_t bytes = sizeclasses[class].block_bytes;
+        stack_blocks[class] =
+            (uint16_t)clamp(STACK_MAX_BYTES / bytes, STACK_MIN_BLOCKS, STACK_MAX_BLOCKS);
+        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 2, STACK_FIRST_BLOCKS);
+        stack_place[class] = place;
+        place += 1u + stack_blocks[class];
+    }
+    cache_bytes = sizeof(struct cache) + place * sizeof(void *);
+}
+
+static void **stack_bottom(struct cache *cache, unsigned class)
+{
+    return &cache->stacks[stack_place[class]];
+}
+
+static unsigned stack_count(struct cache *cache, unsigned class)
+{
+    return (unsigned)(cache->top[class] - stack_bottom(cache, class));
+}
+
+static void set_up(struct cache *cache, unsigned arena)
+{
+    memset(cache, 0, sizeof(*cache));
+    cache->shift = (uint8_t)window_fast_shift();
+    cache->arena = (uint8_t)arena;
+    cache->scavenge_class = 1;
+    for (unsigned class = 0; class < N_CLASSES; class ++) {
+        if (class == CLASS_NONE || class > N_SMALL) {
+            cache->top[class] = cache->limit[class] = no_stack;
+            continue;
+        }
+        void **bottom = stack_bottom(cache, class);
+        size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
+        *bottom = NULL;
+        cache->top[class] = bottom;
+        cache->limit[class] = bottom + stack_first[class];
+        cache->batch[class] = (uint16_t)clamp(batch, 1, stack_first[class] / 2u);
+        cache->limit_bytes += (size_t)stack_first[class] * sizeclasses[class].block_bytes;
+    }
+    if (!fast_path) {
+        cache->shift = 63;
+        return;
+    }
+    for (size_t n_bytes = 0; n_bytes <= CACHE_FAST_MAX_BYTES; n_bytes++)
+        cache->class_of_size[n_bytes] = (uint8_t)sizeclass_of(n_bytes);
+}
+
+/* Adds what the stack has gained or lost since it was last counted. */
+static void publish(struct cache *cache, unsigned class)
+{
+    unsigned now = stack_count(cache, class);
+    /* Relaxed: figures to show; wrapping makes the difference right in either direction. */
+    atomic_add_relaxed(&cached_blocks[class], (uint64_t)now - cache->published[class]);
+    cache->published[class] = (uint16_t)now;
+    publish_class(class, cache_cached_blocks(class));
+}
+
+/* Sends the n lowest blocks of a stack home: those that were not used for longest. */
+static void flush(struct cache *cache, unsigned class, unsigned n)
+{
+    void **bottom = stack_bottom(cache, class);
+    unsigned count = stack_count(cache, class);
+    void *going[STACK_MAX_BLOCKS];
+
+    if (n == 0)
+        return;
+    /* Out of the stack first: if one of them is misused, the abort handler may free. */
+    memcpy(going, bottom + 1, n * sizeof(*going));
+    memmove(bottom + 1, bottom + 1 + n, (count - n) * sizeof(*bottom));
+    cache->top[class] = bottom + count - n;
+    atomic_add_relaxed(&n_flushes, 1); /* a figure */
+    span_give(class, going, n);
+    publish(cache, class);
+}
+
+static void flush_all(struct cache *cache)
+{
+    for (unsigned class = 1; class <= N_SMALL; class ++)
+        flush(cache, class, stack_count(cache, class));
+}
+
+/* One class at each visit: what it was not seen to need is halved. */
+static void scavenge(struct cache *cache)
+{
+    if (++cache->n_events % SCAVENGE_PERIOD != 0)
+        return;
+    publish_counters(cache_n_refills(), cache_n_flushes());
+    unsigned class = cache->scavenge_class;
+    cache->scavenge_class = class == N_SMALL ? 1 : class + 1;
+    if (cache->is_active[class]) {
+        cache->is_active[class] = false;
+        return;
+    }
+    flush(cache, class, (stack_count(cache, class) + 1) / 2);
+    size_t bytes = sizeclasses[class].block_bytes;
+    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
+    if (size > stack_first[class]) {
+        unsigned smaller = size / 2 > stack_first[class] ? size / 2 : stack_first[class];
+        cache->limit[class] = stack_bottom(cache, class) + smaller;
+        cache->limit_bytes -= (size - smaller) * bytes;
+    }
+}
+
+static void on_thread_exit(void *data)
+{
+    struct cache *cache = data;
+    flush_all(cache);
+    /* Later destructors of this thread may still allocate and free: block by block, without a
+     * cache. */
+    cache_own = &cache_dead;
+    lock_acquire(&lock);
+    cache->next_free = free_caches;
+    free_caches = cache;
+    lock_release(&lock);
+}
+
+/* The calling thread's cache, made if it has none; NULL: it can have none. */
+static struct cache *own_cache(void)
+{
+    struct cache *cache = cache_own;
+    if (check_likely(!cache->is_none))
+        return cache;
+    if (cache == &cache_dead)
+        return NULL;
+    lock_acquire(&lock);
+    if (!have_key)
+        have_key = pthread_key_create(&key, on_thread_exit) == 0;
+    cache = free_caches;
+    if (cache)
+        free_caches = cache->next_free;
+    else
+        cache = window_arena_allocate(cache_bytes);
+    unsigned arena = next_arena++ % n_arenas;
+    bool keyed = have_key;
+    lock_release(&lock);
+    if (!cache)
+        return NULL;
+    set_up(cache, arena);
+    cache_own = cache;
+    /* After cache_own is set: it may allocate. Without a key the cache is lost when its thread
+     * ends, nothing else. */
+    if (keyed)
+        pthread_setspecific(key, cache);
+    return cache;
+}
+
+/* More room in a stack that overflowed, if the budget has it. */
+static bool grow_limit(struct cache *cache, unsigned class)
+{
+    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
+    unsigned more = size;
+    if (more > stack_blocks[class] - size)
+        more = stack_blocks[class] - size;
+    size_t bytes = more * (size_t)sizeclasses[class].block_bytes;
+    if (more == 0 || cache->limit_bytes + bytes > BUDGET_BYTES)
+        return false;
+    cache->limit[class] += more;
+    cache->limit_bytes += bytes;
+    return true;
+}
+
+unsigned cache_fill(unsigned class, unsigned n)
+{
+    struct cache *cache = own_cache();
+    if (!cache)
+        return 0;
+    while (stack_count(cache, class) < n) {
+        unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+        if (room == 0) {
+            if (!grow_limit(cache, class))
+                break;
+            continue;
+        }
+        unsigned want = n - stack_count(cache, class);
+        unsigned got =
+            span_take(cache->arena, class, cache->top[class] + 1, want < room ? want : room);
+        if (got == 0)
+            break;
+        cache->top[class] += got;
+    }
+    publish(cache, class);
+    return stack_count(cache, class);
+}
+
+unsigned cache_own_arena(void)
+{
+    struct cache *cache = own_cache();
+    return cache ? cache->arena : 0;
+}
+
+void *cache_take_slow(unsigned class)
+{
+    struct cache *cache = own_cache();
+    void *block = NULL;
+    if (!cache)
+        return span_take(0, class, &block, 1) ? block : NULL;
+    /* Not empty: the request was above the fast path's sizes, or the cache has just been made. */
+    block = *cache->top[class];
+    if (block) {
+        cache->top[class]--;
+        return block;
+    }
+    unsigned n = cache->batch[class];
+    unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+    unsigned got = span_take(cache->arena, class, cache->top[class] + 1, n < room ? n : room);
+    if (got == 0)
+        return NULL;
+    atomic_add_relaxed(&n_refills, 1); /* a figure */
+    if (cache->is_active[class]) {
+        /* Again already: bigger batches, and room for them. */
+        if (n >= room / 2)
+            grow_limit(cache, class);
+        size_t size = (size_t)(cache->limit[class] - stack_bottom(cache, class));
+        cache->batch[class] = (uint16_t)clamp(n * 2, 1, size / 2);
+    }
+    cache->is_active[class] = true;
+    block = cache->top[class][got];
+    cache->top[class] += got - 1;
+    publish(cache, class);
+    scavenge(cache);
+    return block;
+}
+
+void cache_give_slow(unsigned class, void *block)
+{
+    struct cache *cache = own_cache();
+    if (!cache) {
+        span_give(class, &block, 1);
+        return;
+    }
+    if (cache->top[class] == cache->limit[class]) {
+        if (!cache->is_active[class] || !grow_limit(cache, class))
+            flush(cache, class, (stack_count(cache, class) + 1) / 2);
+        cache->is_active[class] = true;
+        scavenge(cache);
+    }
+    *++cache->top[class] = block;
+}
+
+void cache_disable_fast_path(void)
+{
+    fast_path = false;
+    if (cache_own->is_none)
+        return;
+    cache_own->shift = 63;
+    memset(cache_own->class_of_size, CLASS_NONE, sizeof(cache_own->class_of_size));
+}
+
+void cache_flush_own(void)
+{
+    if (!cache_own->is_none)
+        flush_all(cache_own);
+}
+
+uint64_t cache_cached_blocks(unsigned class)
+{
+    return atomic_load_relaxed(&cached_blocks[class]);
+}
+
+uint64_t cache_n_refills(void)
+{
+    return atomic_load_relaxed(&n_refills);
+}
+
+uint64_t cache_n_flushes(void)
+{
+    return atomic_load_relaxed(&n_flushes);
+}

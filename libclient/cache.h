@@ -1,0 +1,107 @@
+/*
+ * Thread caches: per thread and size class, a stack of free blocks. The whole of malloc and free,
+ * nearly always.
+ *
+ * A stack is an array of pointers, not a list through the blocks: free() does not touch the block,
+ * and a program that writes after free cannot corrupt the stack. Below each stack lies a NULL, so
+ * that "empty" is seen in the load that fetches the block; a stack is full when top meets limit.
+ * Classes that are not small have a stack that is always empty and always full, and so has every
+ * class of cache_none, which threads start (and end) with: no fast path needs a branch for them.
+ *
+ * Capacities adapt: a stack's limit doubles when it overflows, as long as the thread's limits stay
+ * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
+ * flush for a while is halved.
+ *
+ * Place in the life of a SuperSlab: carved; blocks between the program and their span.
+ */
+#ifndef HAKMEM_LIBCLIENT_CACHE_H
+#define HAKMEM_LIBCLIENT_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/check.h"
+#include "libclient/window.h"
+
+/* Up to here a request's class is one byte load away; above, small classes are computed in the slow
+ * entry. */
+#define CACHE_FAST_MAX_BYTES 4096u
+
+/* Owned by its thread; nobody else touches it. */
+struct cache {
+    void **top[N_CLASSES];   /* the last block in the stack, or the NULL below it */
+    void **limit[N_CLASSES]; /* top may come up to here */
+    uint8_t shift;           /* window_fast_shift() */
+    uint8_t arena;
+    bool is_none; /* one of the two that hold nothing */
+    uint8_t class_of_size[CACHE_FAST_MAX_BYTES + 1];
+    /* Slow paths only. */
+    uint16_t batch[N_SMALL + 1];     /* blocks to ask for at the next refill */
+    uint16_t published[N_SMALL + 1]; /* of this stack, as counted in cache_cached_blocks() */
+    uint8_t is_active[N_SMALL + 1];  /* refilled or flushed since the last visit of the scavenger */
+    uint32_t n_events;
+    uint32_t scavenge_class;
+    size_t limit_bytes;      /* sum over classes: limit times block size */
+    struct cache *next_free; /* cache.c: free_caches */
+    void *stacks[];          /* each class: a NULL, then its slots */
+};
+
+extern __thread struct cache *cache_own
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* 0, or -1: no memory. Fills the constant tables; once, before any other call. */
+void cache_init(unsigned n_arenas);
+
+/* A block of a small class / back into the stack, when the fast path could not. NULL: out of
+ * memory. */
+void *cache_take_slow(unsigned class);
+void cache_give_slow(unsigned class, void *block);
+
+/* From here on every malloc and free of the calling thread, and of threads without a cache as yet,
+ * takes the slow path. */
+void cache_disable_fast_path(void);
+
+/* Sends all of the calling thread's blocks home. */
+void cache_flush_own(void);
+/* Fills the calling thread's stack of a class with up to n blocks. Blocks then in it. */
+unsigned cache_fill(unsigned class, unsigned n);
+
+/* The arena that serves the calling thread. */
+unsigned cache_own_arena(void);
+
+/* Blocks of a class in all thread caches, as of their last refills and flushes. */
+uint64_t cache_cached_blocks(unsigned class);
+uint64_t cache_n_refills(void);
+uint64_t cache_n_flushes(void);
+
+struct lock;
+struct lock *cache_lock(void);
+
+/* The fast paths. NULL / false: the slow one, please. */
+static inline void *cache_take(size_t n_bytes)
+{
+    struct cache *cache = cache_own;
+    if (check_unlikely(n_bytes > CACHE_FAST_MAX_BYTES))
+        return NULL;
+    unsigned class = cache->class_of_size[n_bytes];
+    void **top = cache->top[class];
+    void *block = *top;
+    if (check_likely(block))
+        cache->top[class] = top - 1;
+    return block;
+}
+
+static inline bool cache_give(void *block)
+{
+    struct cache *cache = cache_own;
+    unsigned class = window_fast_map[(uintptr_t)block >> cache->shift];
+    void **top = cache->top[class];
+    if (check_unlikely(top == cache->limit[class]))
+        return false;
+    top[1] = block;
+    cache->top[class] = top + 1;
+    return true;
+}
+
+#endif

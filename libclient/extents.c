@@ -1,0 +1,267 @@
+/* See extents.h. */
+#include "libclient/extents.h"
+
+#include <string.h>
+
+#include "common/check.h"
+#include "common/ledger.h"
+#include "libclient/glue.h"
+#include "libclient/link.h"
+#include "libclient/settings.h"
+#include "libclient/window.h"
+
+/* Descriptors sit at high numbers; at most this share of RLIMIT_NOFILE. */
+#define DESCRIPTOR_SHARE 4u
+
+/* Memory that no daemon can take back serves as warm memory until it was not wanted for this long.
+ */
+#define STALE_IDLE_S 1u
+
+static uint32_t n_descriptors;
+
+static size_t extent_bytes(const struct superslab *slab)
+{
+    return (size_t)slab->extent_slabs << SUPERSLAB_SHIFT;
+}
+
+/* The state word, or NULL when no daemon that knows of this SuperSlab listens any more. */
+static uint32_t *slot_of(const struct superslab *slab)
+{
+    struct ledger *ledger = link_ledger();
+    if (!ledger || slab->slot == LEDGER_SLOT_NONE || slab->generation != link_generation())
+        return NULL;
+    return &ledger->slots[slab->slot];
+}
+
+/* The client's transitions: one attempt; the word is re-read by the caller if it lost a race. */
+static bool change(uint32_t *slot, enum slab_state from, enum slab_state to)
+{
+    uint32_t seen = ledger_slot_read(slot);
+    return ledger_word_state(seen) == from && ledger_slab_change(slot, seen, LEDGER_CLIENT, to);
+}
+
+void extents_set_private(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    slab->backing = SUPERSLAB_PRIVATE;
+    slab->kind = SUPERSLAB_NONE;
+    slab->slot = LEDGER_SLOT_NONE;
+    slab->extent_fd = -1;
+    slab->zero = true;
+    slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
+}
+
+static void set_leased(uint32_t first, const struct link_extent *arrived, uint64_t inode)
+{
+    for (uint32_t i = 0; i < arrived->n_slabs; i++) {
+        struct superslab *slab = window_slab(first + i);
+        slab->backing = SUPERSLAB_LEASED;
+        slab->kind = SUPERSLAB_NONE;
+        slab->zero = true;
+        slab->huge_page = arrived->huge_slabs == arrived->n_slabs;
+        slab->extent_first = first;
+        slab->extent_slabs = (uint8_t)arrived->n_slabs;
+        slab->extent_id = arrived->id;
+        slab->extent_fd = i == 0 ? arrived->fd : -1;
+        slab->extent_inode = inode;
+        slab->slot = arrived->first_slot + i;
+        slab->generation = link_generation();
+        slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
+    }
+}
+
+static bool enter_ledger(const struct link_extent *arrived)
+{
+    struct ledger *ledger = link_ledger();
+    if (!ledger)
+        return false;
+    for (uint32_t i = 0; i < arrived->n_slabs; i++) {
+        uint32_t *slot = &ledger->slots[arrived->first_slot + i];
+        /* Unused as yet: the daemon may have it back if it stays so. */
+        if (!change(slot, SLAB_EMPTY, SLAB_ACTIVE) || !change(slot, SLAB_ACTIVE, SLAB_IDLE))
+            return false;
+    }
+    return true;
+}
+
+uint32_t extents_map(struct link_extent *arrived)
+{
+    uint32_t n_slabs = arrived->n_slabs;
+    uint64_t inode = glue_inode(arrived->fd);
+    uint32_t first = window_take(n_slabs, 1, n_slabs > 1 && n_slabs > EXTENT_MAX_SLABS);
+    if (first == BITMAP_NONE) {
+        glue_close(arrived->fd);
+        return BITMAP_NONE;
+    }
+    void *at = window_address(first);
+    size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
+    if (!glue_map_shared(at, n_bytes, arrived->fd)) {
+        window_drop(first, n_slabs);
+        glue_close(arrived->fd);
+        return BITMAP_NONE;
+    }
+    if (settings.dontfork)
+        glue_dont_fork(at, n_bytes);
+    if (!enter_ledger(arrived)) {
+        /* If this fails too, the address space is lost, nothing else. */
+        if (glue_unmap(at, n_bytes))
+            window_drop(first, n_slabs);
+        glue_close(arrived->fd);
+        return BITMAP_NONE;
+    }
+    arrived->fd = glue_descriptor_up(arrived->fd);
+    n_descriptors++;
+    set_leased(first, arrived, inode);
+    return first;
+}
+
+/* Forgets the extent's descriptor; closes it if the number still is ours. */
+static void drop_descriptor(struct superslab *slab)
+{
+    if (slab->extent_fd < 0)
+        return;
+    if (glue_inode(slab->extent_fd) == slab->extent_inode)
+        glue_close(slab->extent_fd);
+    slab->extent_fd = -1;
+    n_descriptors--;
+}
+
+bool extents_unmap(uint32_t first)
+{
+    struct superslab *slab = window_slab(first);
+    uint32_t n_slabs = slab->extent_slabs, n_left = 0;
+
+    /* Out of the daemon's reach first: it must not punch what it may soon lease to somebody else.
+     */
+    for (; n_left < n_slabs; n_left++) {
+        uint32_t *slot = slot_of(window_slab(first + n_left));
+        if (slot && !change(slot, SLAB_RECLAIMED, SLAB_EMPTY) &&
+            !change(slot, SLAB_IDLE, SLAB_EMPTY) && !change(slot, SLAB_PINNED, SLAB_EMPTY))
+            break;
+    }
+    bool unmapped = n_left == n_slabs && glue_unmap(window_address(first), extent_bytes(slab));
+    if (!unmapped) {
+        for (uint32_t i = first; i < first + n_left; i++) {
+            uint32_t *slot = slot_of(window_slab(i));
+            if (slot)
+                change(slot, SLAB_EMPTY, SLAB_ACTIVE);
+            window_slab(i)->zero = false;
+        }
+        for (uint32_t i = first; i < first + n_left; i++)
+            extents_deactivate(i);
+        return false;
+    }
+    drop_descriptor(slab);
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        window_slab(i)->backing = SUPERSLAB_UNBACKED;
+        window_slab(i)->kind = SUPERSLAB_NONE;
+    }
+    window_drop(first, n_slabs);
+    return true;
+}
+
+enum extents_taken extents_activate(uint32_t index, bool or_cold)
+{
+    struct superslab *slab = window_slab(index);
+    uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
+    if (!slot)
+        return slab->zero ? EXTENTS_TAKEN_COLD : EXTENTS_TAKEN_WARM;
+    for (;;) {
+        uint32_t seen = ledger_slot_read(slot);
+        switch (ledger_word_state(seen)) {
+        case SLAB_IDLE:
+            if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
+                continue;
+            if (!slab->huge_page)
+                glue_populate(window_address(index), SUPERSLAB_BYTES);
+            return EXTENTS_TAKEN_WARM;
+        case SLAB_RECLAIMED:
+            if (!or_cold)
+                return EXTENTS_GONE;
+            if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
+                continue;
+            slab->zero = true;
+            return EXTENTS_TAKEN_COLD;
+        default:
+            return EXTENTS_BUSY;
+        }
+    }
+}
+
+void extents_deactivate(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
+    if (slot)
+        check_or_trap(change(slot, SLAB_ACTIVE, SLAB_IDLE));
+}
+
+enum extents_worth extents_worth(uint32_t first)
+{
+    struct superslab *slab = window_slab(first);
+    bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab);
+    uint32_t now_s = (uint32_t)(glue_now_ms() / 1000);
+    for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
+        struct superslab *part = window_slab(i);
+        if (part->kind != SUPERSLAB_FREE || (is_stale && now_s - part->idle_since_s < STALE_IDLE_S))
+            return EXTENTS_IN_USE;
+        uint32_t *slot = slot_of(part);
+        if (!is_stale && ledger_word_state(ledger_slot_read(slot)) != SLAB_RECLAIMED)
+            return EXTENTS_IN_USE;
+    }
+    return is_stale ? EXTENTS_STALE : EXTENTS_RECLAIMED;
+}
+
+/*
+ * The daemon must not punch what a child reads, so the slots are pinned before the copy begins. One
+ * that it is punching holds no block; whatever the punch leaves of it, nobody relies on.
+ */
+static void pin(uint32_t first, uint32_t n_slabs)
+{
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        uint32_t *slot = slot_of(window_slab(i));
+        while (slot) {
+            uint32_t seen = ledger_slot_read(slot);
+            if (ledger_word_state(seen) == SLAB_PINNED ||
+                ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_PINNED))
+                break;
+            check_or_trap(ledger_word_state(seen) != SLAB_EMPTY);
+        }
+    }
+}
+
+void extents_convert(uint32_t first)
+{
+    struct superslab *slab = window_slab(first);
+    uint32_t n_slabs = slab->extent_slabs;
+    void *at = window_address(first);
+    size_t n_bytes = extent_bytes(slab);
+
+    if (settings.test_no_fork_conversion)
+        return;
+    pin(first, n_slabs);
+    bool is_ours = slab->extent_fd >= 0 && glue_inode(slab->extent_fd) == slab->extent_inode;
+    if (!is_ours || !glue_map_copy(at, n_bytes, slab->extent_fd)) {
+        /*
+         * The program closed our descriptor (or the kernel is out of mappings). A copy by hand is
+         * exact as long as no other thread writes meanwhile; where even that fails, the child gets
+         * none of it rather than a share in the parent's.
+         */
+        if (!glue_copy_in_place(at, n_bytes))
+            glue_dont_fork(at, n_bytes);
+    }
+    drop_descriptor(slab);
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        window_slab(i)->backing = SUPERSLAB_COPIED;
+        /* A page that the daemon was about to punch reads as anything. */
+        window_slab(i)->zero = false;
+    }
+}
+
+bool extents_may_hold_more(void)
+{
+    static uint32_t limit;
+    if (limit == 0)
+        limit = glue_descriptor_limit() / DESCRIPTOR_SHARE;
+    return n_descriptors < limit;
+}

@@ -1,0 +1,55 @@
+/*
+ * Extents and their SuperSlabs as mappings and ledger states: the steps that source.c decides on.
+ *
+ * The one place in the library that calls ledger_slab_change(). All calls under source.c's lock.
+ */
+#ifndef HAKMEM_LIBCLIENT_EXTENTS_H
+#define HAKMEM_LIBCLIENT_EXTENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct link_extent;
+
+/*
+ * Maps an extent that has arrived (its descriptor is consumed) and leaves its SuperSlabs IDLE. The
+ * first index, or BITMAP_NONE if it could not be mapped or its slots were not EMPTY; nothing is
+ * left of it then.
+ */
+uint32_t extents_map(struct link_extent *arrived);
+
+/* Unmaps a whole extent, its slots EMPTY, its indices free. False: the daemon is at work on it, or
+ * no memory for that. */
+bool extents_unmap(uint32_t first);
+
+/* Marks one SuperSlab as private memory that reads as zero. */
+void extents_set_private(uint32_t index);
+
+enum extents_taken {
+    EXTENTS_TAKEN_WARM,
+    EXTENTS_TAKEN_COLD, /* its pages are gone, it reads as zero */
+    EXTENTS_GONE,       /* as cold, but not taken, since only a warm one was wanted */
+    EXTENTS_BUSY,       /* the daemon is punching it */
+};
+
+/* A free SuperSlab -> ACTIVE. `or_cold`: also one whose pages are gone. */
+enum extents_taken extents_activate(uint32_t index, bool or_cold);
+/* ACTIVE -> IDLE. */
+void extents_deactivate(uint32_t index);
+
+enum extents_worth {
+    EXTENTS_IN_USE,    /* some of it is not free, or is warm and of use */
+    EXTENTS_RECLAIMED, /* free, all of its pages gone */
+    EXTENTS_STALE, /* free, and its memory is held twice (copied at a fork) or by nobody else (an
+                      earlier daemon's) */
+};
+enum extents_worth extents_worth(uint32_t first);
+
+/* At fork: pins the extent's slots and makes its mapping a private copy on write; its descriptor is
+ * closed. */
+void extents_convert(uint32_t first);
+
+/* Extents cost a descriptor each until a fork: false when they hold as many as they may. */
+bool extents_may_hold_more(void);
+
+#endif

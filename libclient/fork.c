@@ -1,0 +1,146 @@
+/*
+ * See fork.h.
+ *
+ * Deadlock: a signal handler may fork while its thread is inside a critical section. That lock is
+ * then held already, stays held in both processes, and is released where the handler returns to.
+ * The others are tried, never waited for: two threads that fork at once, each from within a
+ * critical section, would wait for each other for ever.
+ */
+#include "libclient/fork.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "hakmem.h"
+#include "libclient/cache.h"
+#include "libclient/guard.h"
+#include "libclient/heap.h"
+#include "libclient/lock.h"
+#include "libclient/runs.h"
+#include "libclient/source.h"
+#include "libclient/span.h"
+#include "libclient/publish.h"
+
+#define N_SINGLE_LOCKS 4u
+#define N_LOCKS        (N_SINGLE_LOCKS + N_ARENAS * N_SMALL)
+
+/* Written by the one thread that holds all locks. */
+static bool was_own[N_LOCKS];
+/* prepare() calls in force: glibc's fork() and our _Fork() may nest. */
+static __thread unsigned depth __attribute__((tls_model("initial-exec")));
+
+static struct lock *nth_lock(unsigned n)
+{
+    switch (n) {
+    case 0:
+        return source_lock();
+    case 1:
+        return runs_lock();
+    case 2:
+        return cache_lock();
+    case 3:
+        return guard_lock();
+    default:
+        n -= N_SINGLE_LOCKS;
+        return &span_bin(n / N_SMALL, n % N_SMALL + 1)->lock;
+    }
+}
+
+static void release_first(unsigned n)
+{
+    while (n-- > 0) {
+        if (!was_own[n])
+            lock_release(nth_lock(n));
+    }
+}
+
+/* Serialises forks, so that was_own has one writer; tried, too. */
+static struct lock fork_lock;
+
+static bool try_acquire_all(void)
+{
+    if (!lock_try_acquire(&fork_lock))
+        return false;
+    for (unsigned n = 0; n < N_LOCKS; n++) {
+        struct lock *lock = nth_lock(n);
+        was_own[n] = lock_is_own(lock);
+        if (!was_own[n] && !lock_try_acquire(lock)) {
+            release_first(n);
+            lock_release(&fork_lock);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void prepare(void)
+{
+    if (depth++ > 0 || !heap_is_ready())
+        return;
+    while (!try_acquire_all())
+        usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
+                       bounded */
+    publish_count_fork();
+    source_fork_convert();
+}
+
+static void release_all(void)
+{
+    release_first(N_LOCKS);
+    lock_release(&fork_lock);
+}
+
+static void in_parent(void)
+{
+    if (--depth > 0 || !heap_is_ready())
+        return;
+    release_all();
+}
+
+/*
+ * The locks carry the parent's thread id, and so does nothing else: they are set free, not released
+ * by their owner. Caches of the parent's other threads stay as they are, unused: their threads may
+ * have been in the midst of a flush.
+ */
+static void in_child(void)
+{
+    if (--depth > 0 || !heap_is_ready())
+        return;
+    uint32_t self = lock_learn_thread_id();
+    for (unsigned n = 0; n < N_LOCKS; n++) {
+        struct lock *lock = nth_lock(n);
+        /* A lock that the interrupted code below us holds keeps its owner, under the owner's new
+         * name. */
+        atomic_store_relaxed(&lock->word, was_own[n] ? self : 0);
+    }
+    atomic_store_relaxed(&fork_lock.word, 0);
+    source_fork_child();
+}
+
+/* glibc's _Fork() runs no handlers, yet its child may allocate in practice; ours runs them. */
+static pid_t (*next_fork)(void);
+
+pid_t _Fork(void) __attribute__((visibility("default")));
+pid_t _Fork(void)
+{
+    prepare();
+    pid_t pid = next_fork ? next_fork() : (pid_t)syscall(SYS_fork);
+    if (pid == 0)
+        in_child();
+    else
+        in_parent();
+    return pid;
+}
+
+void fork_init(void)
+{
+    void *symbol = dlsym(RTLD_NEXT, "_Fork");
+    memcpy(&next_fork, &symbol, sizeof(symbol));
+    if (next_fork == _Fork)
+        next_fork = NULL;
+    pthread_atfork(prepare, in_parent, in_child);
+}

@@ -1,0 +1,226 @@
+/* See glue.h. */
+#include "libclient/glue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/atomic.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static uint64_t n_syscalls;
+
+static void count_syscall(void)
+{
+    /* Relaxed: a figure to show. */
+    atomic_add_relaxed(&n_syscalls, 1);
+}
+
+uint64_t glue_n_syscalls(void)
+{
+    return atomic_load_relaxed(&n_syscalls);
+}
+
+void *glue_reserve(size_t n_bytes)
+{
+    count_syscall();
+    void *at = mmap(NULL, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+void glue_unreserve(void *at, size_t n_bytes)
+{
+    count_syscall();
+    munmap(at, n_bytes);
+}
+
+bool glue_make_readable(void *at, size_t n_bytes)
+{
+    count_syscall();
+    return mprotect(at, n_bytes, PROT_READ) == 0;
+}
+
+bool glue_make_usable(void *at, size_t n_bytes)
+{
+    count_syscall();
+    return mprotect(at, n_bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+bool glue_map_private(void *at, size_t n_bytes, bool huge_pages)
+{
+    count_syscall();
+    if (mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+        MAP_FAILED)
+        return false;
+    if (huge_pages) {
+        count_syscall();
+        madvise(at, n_bytes, MADV_HUGEPAGE); /* a hint: kernels without THP refuse it */
+    }
+    return true;
+}
+
+bool glue_map_shared(void *at, size_t n_bytes, int fd)
+{
+    count_syscall();
+    return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
+}
+
+bool glue_map_copy(void *at, size_t n_bytes, int fd)
+{
+    count_syscall();
+    return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED;
+}
+
+bool glue_unmap(void *at, size_t n_bytes)
+{
+    count_syscall();
+    return mmap(at, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+                0) != MAP_FAILED;
+}
+
+bool glue_purge(void *at, size_t n_bytes)
+{
+    count_syscall();
+    return madvise(at, n_bytes, MADV_DONTNEED) == 0;
+}
+
+void glue_populate(void *at, size_t n_bytes)
+{
+    count_syscall();
+    madvise(at, n_bytes, MADV_POPULATE_WRITE);
+}
+
+void glue_no_huge_pages(void *at, size_t n_bytes)
+{
+    count_syscall();
+    madvise(at, n_bytes, MADV_NOHUGEPAGE);
+}
+
+bool glue_move(void *from, void *to, size_t n_bytes)
+{
+    count_syscall();
+    return mremap(from, n_bytes, n_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) !=
+           MAP_FAILED;
+}
+
+void glue_dont_fork(void *at, size_t n_bytes)
+{
+    count_syscall();
+    madvise(at, n_bytes, MADV_DONTFORK);
+}
+
+bool glue_copy_in_place(void *at, size_t n_bytes)
+{
+    count_syscall();
+    void *copy = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return false;
+    memcpy(copy, at, n_bytes);
+    count_syscall();
+    if (mremap(copy, n_bytes, n_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
+        glue_unreserve(copy, n_bytes);
+        return false;
+    }
+    return true;
+}
+
+void glue_close(int fd)
+{
+    count_syscall();
+    close(fd);
+}
+
+uint64_t glue_inode(int fd)
+{
+    struct stat status;
+    int saved_errno = errno;
+    count_syscall();
+    bool ok = fstat(fd, &status) == 0;
+    errno = saved_errno;
+    return ok ? status.st_ino : 0;
+}
+
+uint32_t glue_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 256;
+    return limit.rlim_cur > 65536 ? 65536 : (uint32_t)limit.rlim_cur;
+}
+
+int glue_descriptor_up(int fd)
+{
+    /* The upper half of the program's numbers: the kernel's table grows to the highest in use, so
+     * not the very top. */
+    uint32_t limit = glue_descriptor_limit();
+    int from = (int)(limit > 2048 ? 1024 : limit / 2);
+    count_syscall();
+    int up = fcntl(fd, F_DUPFD_CLOEXEC, from);
+    if (up < 0)
+        return fd;
+    glue_close(fd);
+    return up;
+}
+
+size_t glue_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t glue_address_space_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return limit.rlim_cur;
+}
+
+uint32_t glue_n_processors(void)
+{
+    /* Not sysconf(): glibc's opens files, and may allocate, for it. */
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    int n = CPU_COUNT(&set);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+uint32_t glue_thread_id(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+uint64_t glue_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void glue_futex_wait(uint32_t *word, uint32_t seen)
+{
+    int saved_errno = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    errno = saved_errno;
+}
+
+void glue_futex_wake_one(uint32_t *word)
+{
+    int saved_errno = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved_errno;
+}

@@ -1,0 +1,72 @@
+/*
+ * The outside world, as the library sees it: memory from the kernel, threads' ids, futexes, the
+ * clock, messages.
+ *
+ * The only file with mapping system calls. Nothing here allocates, takes a lock or touches stdio.
+ */
+#ifndef HAKMEM_LIBCLIENT_GLUE_H
+#define HAKMEM_LIBCLIENT_GLUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Address space without memory (PROT_NONE, not accounted), or NULL. */
+void *glue_reserve(size_t n_bytes);
+void glue_unreserve(void *at, size_t n_bytes);
+
+/* Reserved space becomes readable only (reads as zero) or usable. False: the kernel has no memory
+ * for it. */
+bool glue_make_readable(void *at, size_t n_bytes);
+bool glue_make_usable(void *at, size_t n_bytes);
+
+/* Anonymous memory over [at, at + n_bytes), whatever was there. */
+bool glue_map_private(void *at, size_t n_bytes, bool huge_pages);
+/* An extent's file over [at, ...), shared with the daemon; or, at fork, as a private copy on write
+ * of what is there. */
+bool glue_map_shared(void *at, size_t n_bytes, int fd);
+bool glue_map_copy(void *at, size_t n_bytes, int fd);
+/* Back to address space without memory. */
+bool glue_unmap(void *at, size_t n_bytes);
+
+/* Anonymous memory at `at` reads as zero from now on and costs nothing until touched. */
+bool glue_purge(void *at, size_t n_bytes);
+/* Brings the pages of a shared mapping in at once instead of fault by fault. A hint. */
+void glue_populate(void *at, size_t n_bytes);
+/* Keeps huge pages away from memory that may stay mostly untouched. A hint. */
+void glue_no_huge_pages(void *at, size_t n_bytes);
+/* Moves anonymous pages; the source stays mapped and reads as zero. False: nothing has changed. */
+bool glue_move(void *from, void *to, size_t n_bytes);
+
+/* Leaves this memory out of children that are forked from now on. A hint. */
+void glue_dont_fork(void *at, size_t n_bytes);
+/* Replaces the shared mapping by anonymous memory with the same contents. Not atomic for other
+ * threads' writes. */
+bool glue_copy_in_place(void *at, size_t n_bytes);
+
+void glue_close(int fd);
+/* The file's inode number, 0 if there is no such descriptor: tells whether a number still is the
+ * file that we opened. */
+uint64_t glue_inode(int fd);
+/* Moves a descriptor out of the program's way, to a high number; the old number if that fails.
+ * Consumes `fd`. */
+int glue_descriptor_up(int fd);
+/* RLIMIT_NOFILE, soft. */
+uint32_t glue_descriptor_limit(void);
+
+size_t glue_page_bytes(void);
+/* The address-space limit (RLIMIT_AS), or SIZE_MAX. */
+size_t glue_address_space_limit(void);
+uint32_t glue_n_processors(void);
+uint32_t glue_thread_id(void);
+/* Milliseconds of a monotonic clock, coarse: no system call. */
+uint64_t glue_now_ms(void);
+
+/* Sleeps while *word == seen. Spurious returns are possible. */
+void glue_futex_wait(uint32_t *word, uint32_t seen);
+void glue_futex_wake_one(uint32_t *word);
+
+/* System calls made so far by this file. */
+uint64_t glue_n_syscalls(void);
+
+#endif

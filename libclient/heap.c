@@ -1,0 +1,170 @@
+/* See heap.h. */
+#include "libclient/heap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "libclient/cache.h"
+#include "libclient/glue.h"
+#include "libclient/huge.h"
+#include "libclient/large.h"
+#include "libclient/lock.h"
+#include "libclient/misuse.h"
+#include "libclient/next.h"
+#include "libclient/runs.h"
+#include "libclient/settings.h"
+#include "libclient/source.h"
+#include "libclient/span.h"
+
+enum heap_state { HEAP_UNBORN, HEAP_READY, HEAP_FAILED };
+
+static uint32_t state;
+static struct lock init_lock;
+
+static enum heap_state initialise(void)
+{
+    sizeclass_init();
+    if (!window_init() || !source_init())
+        return HEAP_FAILED;
+    runs_init();
+    span_init();
+    cache_init(glue_n_processors());
+    return HEAP_READY;
+}
+
+bool heap_is_ready(void)
+{
+    /* Pairs with the release below: what initialise() wrote is visible. */
+    uint32_t now = atomic_load_acquire(&state);
+    if (check_unlikely(now == HEAP_UNBORN)) {
+        lock_acquire(&init_lock);
+        now = atomic_load_relaxed(&state); /* under the lock */
+        if (now == HEAP_UNBORN) {
+            now = initialise();
+            atomic_store_release(&state, now);
+        }
+        lock_release(&init_lock);
+    }
+    return now == HEAP_READY;
+}
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
+{
+    *zero = false;
+    if (!heap_is_ready() || n_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2)
+        return out_of_memory();
+    void *block;
+    int saved_errno = errno;
+    unsigned class = alignment <= 16
+                         ? (n_bytes <= SMALL_MAX_BYTES ? sizeclass_of(n_bytes) : CLASS_NONE)
+                         : sizeclass_of_aligned(n_bytes, alignment);
+    if (class != CLASS_NONE)
+        block = cache_take_slow(class);
+    else if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
+        block = large_allocate(n_bytes, alignment, zero);
+    else
+        block = huge_allocate(n_bytes, alignment, grows, zero);
+    if (!block)
+        return out_of_memory();
+    errno = saved_errno;
+    return block;
+}
+
+/* A pointer that is in no live unit of ours. */
+static void free_foreign(void *block)
+{
+    if (window_contains(block))
+        misuse_abort(MISUSE_NOT_LIVE, block);
+    if (!settings.foreign_next || !next_free(block))
+        misuse_abort(MISUSE_FOREIGN, block);
+}
+
+void heap_free(void *block)
+{
+    int saved_errno = errno;
+    if (!block)
+        return;
+    unsigned class = window_class(block);
+    if (class == CLASS_NONE)
+        free_foreign(block);
+    else if (class == CLASS_LARGE)
+        large_free(block);
+    else if (class == CLASS_HUGE)
+        huge_free(block);
+    else
+        cache_give_slow(class, block);
+    errno = saved_errno;
+}
+
+size_t heap_usable(const void *block)
+{
+    size_t n_bytes;
+    unsigned class = window_class(block);
+    switch (class) {
+    case CLASS_NONE:
+        if (!window_contains(block) && settings.foreign_next && next_usable(block, &n_bytes))
+            return n_bytes;
+        misuse_abort(window_contains(block) ? MISUSE_NOT_LIVE : MISUSE_FOREIGN, block);
+    case CLASS_LARGE:
+        return large_usable(block);
+    case CLASS_HUGE:
+        return huge_usable(block);
+    default:
+        span_check_block(block, class);
+        return sizeclasses[class].block_bytes;
+    }
+}
+
+/* In the block's own class, run or SuperSlabs, or by moving pages. NULL: it takes a copy. */
+static void *resize_in_kind(void *block, size_t n_bytes, size_t usable)
+{
+    unsigned class = window_class(block);
+    if (class == CLASS_HUGE)
+        return n_bytes > LARGE_MAX_BYTES ? huge_resize(block, n_bytes) : NULL;
+    if (class == CLASS_LARGE) {
+        bool is_large = n_bytes > SMALL_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES;
+        return is_large && large_resize(block, n_bytes) ? block : NULL;
+    }
+    /* A block that is less than twice too large stays. */
+    return n_bytes <= usable && n_bytes > usable / 2 ? block : NULL;
+}
+
+void *heap_resize(void *block, size_t n_bytes)
+{
+    bool zero;
+    size_t usable = heap_usable(block);
+    if (n_bytes > PTRDIFF_MAX)
+        return out_of_memory();
+    void *there = window_contains(block) ? resize_in_kind(block, n_bytes, usable) : NULL;
+    if (there)
+        return there;
+    there = heap_allocate(n_bytes, 16, n_bytes > usable, &zero);
+    if (!there)
+        return NULL;
+    memcpy(there, block, usable < n_bytes ? usable : n_bytes);
+    heap_free(block);
+    return there;
+}
+
+void *heap_block_start(const void *inside)
+{
+    unsigned class = window_class(inside);
+    if (class == CLASS_NONE)
+        return NULL;
+    uint32_t index = window_index(inside);
+    char *slab = window_address(index);
+    if (class == CLASS_HUGE)
+        return slab;
+    char *run = slab + window_slab(index)->first_unit[window_unit(inside)] * UNIT_BYTES;
+    if (class == CLASS_LARGE)
+        return run;
+    size_t offset = (size_t)((const char *)inside - run);
+    return run + (size_t)sizeclass_block_index(class, offset) * sizeclasses[class].block_bytes;
+}

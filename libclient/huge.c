@@ -1,0 +1,124 @@
+/* See huge.h. The first SuperSlab's entry holds the length; its units alone are marked in the unit
+ * map. */
+#include "libclient/huge.h"
+
+#include "common/atomic.h"
+#include "libclient/misuse.h"
+#include "libclient/source.h"
+#include "libclient/window.h"
+
+static uint64_t live_bytes;
+
+static uint32_t slabs_for(size_t n_bytes)
+{
+    return (uint32_t)((n_bytes + SUPERSLAB_BYTES - 1) >> SUPERSLAB_SHIFT);
+}
+
+static struct superslab *live_slab(const void *block)
+{
+    struct superslab *slab = window_slab(window_index(block));
+    if ((uintptr_t)block % SUPERSLAB_BYTES != 0)
+        misuse_abort(MISUSE_INTERIOR, block);
+    if (slab->kind != SUPERSLAB_HUGE)
+        misuse_abort(MISUSE_DOUBLE_FREE, block);
+    return slab;
+}
+
+static void *set_up(uint32_t first, uint32_t n_slabs)
+{
+    void *block = window_address(first);
+    struct superslab *slab = window_slab(first);
+    slab->kind = SUPERSLAB_HUGE;
+    slab->huge_slabs = n_slabs;
+    for (uint32_t i = first + 1; i < first + n_slabs; i++)
+        window_slab(i)->kind = SUPERSLAB_HUGE_TAIL;
+    window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
+    return block;
+}
+
+static void count(uint32_t n_new, uint32_t n_old)
+{
+    /* A figure. Unsigned arithmetic makes it right in either direction. */
+    atomic_add_relaxed(&live_bytes, ((uint64_t)n_new - n_old) << SUPERSLAB_SHIFT);
+}
+
+void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
+{
+    uint32_t first, n_slabs = slabs_for(n_bytes);
+    if (n_bytes > (size_t)window.n_slabs << SUPERSLAB_SHIFT || alignment > (size_t)window.n_slabs
+                                                                               << SUPERSLAB_SHIFT)
+        return NULL;
+    /* The window's base is aligned to a SuperSlab only: above that, room to choose a place in the
+     * middle. */
+    uint32_t align = 1;
+    if (alignment > SUPERSLAB_BYTES) {
+        align = (uint32_t)(alignment >> SUPERSLAB_SHIFT);
+        n_slabs += align - 1;
+    }
+    if (!source_acquire(grows ? SOURCE_FOR_GROWTH : SOURCE_FOR_HUGE, n_slabs, 1, &first, zero))
+        return NULL;
+    if (align > 1) {
+        uintptr_t at = (uintptr_t)window_address(first);
+        uint32_t skip =
+            (uint32_t)(((at + alignment - 1) / alignment * alignment - at) >> SUPERSLAB_SHIFT);
+        uint32_t n_kept = slabs_for(n_bytes), n_behind = n_slabs - skip - n_kept;
+        if (skip > 0)
+            source_release(first, skip);
+        if (n_behind > 0)
+            source_release(first + skip + n_kept, n_behind);
+        first += skip;
+        n_slabs = n_kept;
+    }
+    count(n_slabs, 0);
+    return set_up(first, n_slabs);
+}
+
+void huge_free(void *block)
+{
+    struct superslab *slab = live_slab(block);
+    uint32_t n_slabs = slab->huge_slabs;
+    slab->kind = SUPERSLAB_NONE;
+    window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
+    count(0, n_slabs);
+    source_release(window_index(block), n_slabs);
+}
+
+size_t huge_usable(const void *block)
+{
+    return (size_t)live_slab(block)->huge_slabs << SUPERSLAB_SHIFT;
+}
+
+void *huge_resize(void *block, size_t n_bytes)
+{
+    struct superslab *slab = live_slab(block);
+    uint32_t first = window_index(block), n_old = slab->huge_slabs, n_new = slabs_for(n_bytes);
+
+    if (n_bytes > (size_t)window.n_slabs << SUPERSLAB_SHIFT)
+        return NULL;
+    if (n_new == n_old)
+        return block;
+    if (n_new < n_old) {
+        slab->huge_slabs = n_new;
+        count(n_new, n_old);
+        source_release(first + n_new, n_old - n_new);
+        return block;
+    }
+    if (source_extend(first, n_old, n_new)) {
+        count(n_new, n_old);
+        return set_up(first, n_new);
+    }
+    uint32_t first_new;
+    /* Out of the unit map before its place can be anybody else's. */
+    window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
+    if (!source_move(first, n_old, n_new, &first_new)) {
+        window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
+        return NULL;
+    }
+    count(n_new, n_old);
+    return set_up(first_new, n_new);
+}
+
+uint64_t huge_live_bytes(void)
+{
+    return atomic_load_relaxed(&live_bytes);
+}

@@ -1,0 +1,28 @@
+/*
+ * Huge blocks: whole SuperSlabs in a row. Leased where an extent can hold them, else private.
+ *
+ * Place in the life of a SuperSlab: carved as one, emptied as one.
+ */
+#ifndef HAKMEM_LIBCLIENT_HUGE_H
+#define HAKMEM_LIBCLIENT_HUGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* `grows`: for realloc(), which will want more of it. Any power of two as alignment. NULL: out of
+ * memory. */
+void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero);
+/* Aborts on misuse, as does huge_usable(). */
+void huge_free(void *block);
+size_t huge_usable(const void *block);
+/*
+ * Makes it n_bytes without copying: in place, or by moving its pages. The new place of the block,
+ * or NULL: neither is possible, nothing has changed.
+ */
+void *huge_resize(void *block, size_t n_bytes);
+
+/* Bytes of all huge blocks. */
+uint64_t huge_live_bytes(void);
+
+#endif

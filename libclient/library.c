@@ -1,0 +1,40 @@
+/*
+ * The library's begin and end: what happens once in a process, before and after main().
+ *
+ * malloc() works before and after these, too: heap.c initialises what it needs itself.
+ */
+#include "libclient/cache.h"
+#include "libclient/fork.h"
+#include "libclient/guard.h"
+#include "libclient/heap.h"
+#include "libclient/next.h"
+#include "libclient/settings.h"
+#include "libclient/source.h"
+#include "libclient/stats.h"
+
+/*
+ * Early: other libraries' constructors may fork or allocate much. The environment is there since
+ * libc is initialised before the libraries that need it.
+ */
+__attribute__((constructor(101))) static void begin(void)
+{
+    settings_load();
+    if (!heap_is_ready())
+        return;
+    if (settings.check)
+        cache_disable_fast_path();
+    if (settings.foreign_next)
+        next_init();
+    fork_init();
+    source_enable();
+    if (settings.connect == SETTINGS_CONNECT_EAGER)
+        source_prewarm(2);
+}
+
+__attribute__((destructor(101))) static void end(void)
+{
+    if (settings.check)
+        guard_check_quarantine();
+    if (settings.stats && heap_is_ready())
+        stats_write();
+}

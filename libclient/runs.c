@@ -1,0 +1,199 @@
+/*
+ * See runs.h.
+ *
+ * Invariants, under `lock`: a SuperSlab of kind UNITS with longest_free_run = n > 0 is in
+ * buckets[n]; one without a free unit is in no list; bit n of `filled` is set exactly if buckets[n]
+ * is not empty; none has all of its units free.
+ */
+#include "libclient/runs.h"
+
+#include "common/check.h"
+#include "libclient/lock.h"
+#include "libclient/source.h"
+#include "libclient/window.h"
+
+#define ALL_UNITS 0xffffffffu
+
+static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
+
+static struct lock lock;
+static struct list buckets[UNITS_PER_SUPERSLAB + 1];
+static uint64_t filled;
+
+struct lock *runs_lock(void)
+{
+    return &lock;
+}
+
+void runs_init(void)
+{
+    for (unsigned n = 0; n <= UNITS_PER_SUPERSLAB; n++)
+        list_init(&buckets[n]);
+}
+
+static uint32_t mask_of(unsigned first, unsigned n)
+{
+    return (uint32_t)((((uint64_t)1 << n) - 1) << first);
+}
+
+/* Bits at which n set bits in a row begin. */
+static uint32_t run_starts(uint32_t free_units, unsigned n)
+{
+    uint32_t starts = free_units;
+    unsigned have = 1;
+    while (have < n && starts) {
+        unsigned step = have < n - have ? have : n - have;
+        starts &= starts >> step;
+        have += step;
+    }
+    return starts;
+}
+
+static uint8_t longest_run(uint32_t free_units)
+{
+    uint8_t n = 0;
+    while (free_units) {
+        free_units &= free_units >> 1;
+        n++;
+    }
+    return n;
+}
+
+static void unlist(struct superslab *slab)
+{
+    if (slab->longest_free_run == 0)
+        return;
+    list_remove(&slab->link);
+    if (list_is_empty(&buckets[slab->longest_free_run]))
+        filled &= ~((uint64_t)1 << slab->longest_free_run);
+}
+
+static void relist(struct superslab *slab)
+{
+    slab->longest_free_run = longest_run(slab->free_units);
+    if (slab->longest_free_run == 0)
+        return;
+    list_push_front(&buckets[slab->longest_free_run], &slab->link);
+    filled |= (uint64_t)1 << slab->longest_free_run;
+}
+
+/* Starts at which a run may begin, by alignment. */
+static uint32_t aligned_starts(unsigned align_units)
+{
+    uint32_t mask = 1;
+    for (unsigned shift = align_units; shift < UNITS_PER_SUPERSLAB; shift *= 2)
+        mask |= mask << shift;
+    return mask;
+}
+
+static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsigned class,
+                  bool *zero)
+{
+    uint32_t mask = mask_of(first, n_units);
+    unlist(slab);
+    slab->free_units &= ~mask;
+    *zero = (slab->dirty_units & mask) == 0;
+    slab->dirty_units |= mask;
+    for (unsigned i = first; i < first + n_units; i++)
+        slab->first_unit[i] = (uint8_t)first;
+    relist(slab);
+    char *run = (char *)window_address((uint32_t)(slab - window.slabs)) + first * UNIT_BYTES;
+    window_set_class(run, n_units, class);
+    return run;
+}
+
+static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool *zero)
+{
+    uint32_t allowed = aligned_starts(align_units);
+    uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
+    while (candidates) {
+        unsigned n = (unsigned)__builtin_ctzl(candidates);
+        candidates &= candidates - 1;
+        list_for_each(link, &buckets[n])
+        {
+            struct superslab *slab = list_entry(link, struct superslab, link);
+            uint32_t starts = run_starts(slab->free_units, n_units) & allowed;
+            if (starts)
+                return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, zero);
+        }
+    }
+    return NULL;
+}
+
+void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool *zero)
+{
+    lock_acquire(&lock);
+    void *run = take_anywhere(n_units, align_units, class, zero);
+    lock_release(&lock);
+    if (run)
+        return run;
+
+    uint32_t index;
+    bool is_zero;
+    if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero))
+        return NULL;
+    lock_acquire(&lock);
+    struct superslab *slab = window_slab(index);
+    slab->kind = SUPERSLAB_UNITS;
+    slab->free_units = ALL_UNITS;
+    slab->dirty_units = is_zero ? 0 : ALL_UNITS;
+    slab->longest_free_run = 0;
+    list_init(&slab->link);
+    run = take(slab, 0, n_units, class, zero);
+    lock_release(&lock);
+    return run;
+}
+
+/* Puts units back. True: the SuperSlab has emptied and is unlisted, the caller's to release. */
+static bool give_back(struct superslab *slab, unsigned first, unsigned n_units)
+{
+    uint32_t mask = mask_of(first, n_units);
+    check_or_trap((slab->free_units & mask) == 0);
+    unlist(slab);
+    slab->free_units |= mask;
+    if (slab->free_units == ALL_UNITS) {
+        slab->longest_free_run = 0;
+        slab->kind = SUPERSLAB_NONE;
+        return true;
+    }
+    relist(slab);
+    return false;
+}
+
+void runs_free(void *run, unsigned n_units)
+{
+    uint32_t index = window_index(run);
+    window_set_class(run, n_units, CLASS_NONE);
+    lock_acquire(&lock);
+    bool is_empty = give_back(window_slab(index), window_unit(run), n_units);
+    lock_release(&lock);
+    if (is_empty)
+        source_release(index, 1);
+}
+
+bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
+{
+    struct superslab *slab = window_slab(window_index(run));
+    unsigned first = window_unit(run);
+    bool ok = true;
+    if (n_new == n_old)
+        return true;
+    if (first + n_new > UNITS_PER_SUPERSLAB)
+        return false;
+    lock_acquire(&lock);
+    if (n_new < n_old) {
+        window_set_class((char *)run + n_new * UNIT_BYTES, n_old - n_new, CLASS_NONE);
+        give_back(slab, first + n_new, n_old - n_new);
+    } else {
+        uint32_t more = mask_of(first + n_old, n_new - n_old);
+        ok = (slab->free_units & more) == more;
+        if (ok) {
+            bool zero;
+            take(slab, first + n_old, n_new - n_old, class, &zero);
+            for (unsigned i = first + n_old; i < first + n_new; i++)
+                slab->first_unit[i] = (uint8_t)first;
+        }
+    }
+    lock_release(&lock);
+    return ok;
+}

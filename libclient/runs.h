@@ -1,0 +1,31 @@
+/*
+ * Runs: consecutive 64 KiB units inside SuperSlabs, for spans and for large blocks.
+ *
+ * Best fit: SuperSlabs with free units are listed by their longest free run, and the shortest that
+ * fits serves, so that others stay whole and can empty. One lock of runs.c's own; callers hold no
+ * other.
+ *
+ * Place in the life of a SuperSlab: carved; emptied (its last unit comes home) -> source_release().
+ */
+#ifndef HAKMEM_LIBCLIENT_RUNS_H
+#define HAKMEM_LIBCLIENT_RUNS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * n_units (1..32) at a multiple of align_units (a power of two, at most 32), marked `class` in the
+ * unit map. *zero: they read as zero. NULL: out of memory.
+ */
+void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool *zero);
+/* Frees a whole run. */
+void runs_free(void *run, unsigned n_units);
+/* Grows or shrinks a run in place. False: the units behind it are not free. */
+bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
+
+struct lock;
+struct lock *runs_lock(void);
+void runs_init(void);
+
+#endif

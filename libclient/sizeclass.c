@@ -1,0 +1,49 @@
+/* See sizeclass.h. */
+#include "libclient/sizeclass.h"
+
+struct sizeclass sizeclasses[N_CLASSES];
+
+/* A span longer than this is not worth what it saves. */
+#define SPAN_MAX_UNITS 8u
+
+/* The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
+ * a list entry. */
+static unsigned span_units(size_t block_bytes)
+{
+    size_t min_blocks = block_bytes <= 4096 ? 16 : 8;
+    unsigned n_units = 1;
+    while (n_units < SPAN_MAX_UNITS) {
+        size_t n_bytes = n_units * UNIT_BYTES;
+        if (n_bytes / block_bytes >= min_blocks && n_bytes % block_bytes <= n_bytes / 16)
+            break;
+        n_units++;
+    }
+    return n_units;
+}
+
+void sizeclass_init(void)
+{
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        size_t block_bytes = sizeclass_bytes(class);
+        unsigned n_units = span_units(block_bytes);
+        sizeclasses[class] = (struct sizeclass){
+            .block_bytes = (uint32_t)block_bytes,
+            .n_units = (uint8_t)n_units,
+            .n_blocks = (uint16_t)(n_units * UNIT_BYTES / block_bytes),
+            .reciprocal =
+                (((uint64_t)1 << SIZECLASS_RECIPROCAL_SHIFT) + block_bytes - 1) / block_bytes,
+        };
+    }
+}
+
+unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment)
+{
+    if (n_bytes > SMALL_MAX_BYTES || alignment > SMALL_MAX_BYTES)
+        return CLASS_NONE;
+    /* Spans begin at multiples of UNIT_BYTES, so a block size that is a multiple of the alignment
+     * suffices. */
+    unsigned class = sizeclass_of(n_bytes > alignment ? n_bytes : alignment);
+    while (class <= N_SMALL && sizeclass_bytes(class) % alignment != 0)
+        class ++;
+    return class <= N_SMALL ? class : CLASS_NONE;
+}

@@ -1,0 +1,79 @@
+/*
+ * Size classes: which block size serves a request, and how a span of that class is laid out.
+ *
+ * Classes 1..8 are 16..128 bytes in steps of 16; from there on eight classes per doubling, up to
+ * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. Class numbers also stand in
+ * the window's unit map, where 0 means "not ours" and the two above the small classes mark large
+ * and huge blocks.
+ */
+#ifndef HAKMEM_LIBCLIENT_SIZECLASS_H
+#define HAKMEM_LIBCLIENT_SIZECLASS_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/ledger.h"
+#include "common/superslab.h"
+
+#define SMALL_MAX_BYTES ((size_t)32768)
+
+#define CLASS_NONE  0u
+#define N_SMALL     72u /* classes 1..N_SMALL */
+#define CLASS_LARGE (N_SMALL + 1)
+#define CLASS_HUGE  (N_SMALL + 2)
+#define N_CLASSES   (N_SMALL + 3) /* entries of a table indexed by any class */
+
+#define SPAN_MAX_BLOCKS (UNIT_BYTES / 16)
+
+static_assert(N_CLASSES <= LEDGER_N_CLASSES, "every class has its place in the ledger");
+
+struct sizeclass {
+    uint32_t block_bytes;
+    uint16_t n_blocks; /* per span */
+    uint8_t n_units;   /* per span */
+    uint64_t
+        reciprocal; /* offset / block_bytes == offset * reciprocal >> SIZECLASS_RECIPROCAL_SHIFT */
+};
+
+/*
+ * Exact for every offset within a span: the reciprocal is rounded up by less than 1, so offset *
+ * error < 2^19 * 2^15, far below 2^40.
+ */
+#define SIZECLASS_RECIPROCAL_SHIFT 40
+
+/* Filled by sizeclass_init(); constant from then on. */
+extern struct sizeclass sizeclasses[N_CLASSES] __attribute__((visibility("hidden")));
+
+void sizeclass_init(void);
+
+/* Block size of small class `class`. */
+static inline size_t sizeclass_bytes(unsigned class)
+{
+    if (class <= 8)
+        return (size_t) class * 16;
+    unsigned doubling = (class - 9) / 8;
+    unsigned step = (class - 9) % 8 + 1;
+    return ((size_t)128 << doubling) + ((size_t)16 << doubling) * step;
+}
+
+/* The class that serves `n_bytes` (0 <= n_bytes <= SMALL_MAX_BYTES). */
+static inline unsigned sizeclass_of(size_t n_bytes)
+{
+    if (n_bytes <= 128)
+        return n_bytes <= 16 ? 1 : (unsigned)((n_bytes + 15) / 16);
+    size_t last = n_bytes - 1;
+    unsigned top_bit = 63 - (unsigned)__builtin_clzl(last);
+    return 9 + 8 * (top_bit - 7) + (unsigned)((last >> (top_bit - 3)) & 7);
+}
+
+/* The class that serves `n_bytes` at a multiple of `alignment` (a power of two), or CLASS_NONE if
+ * none does. */
+unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment);
+
+static inline uint32_t sizeclass_block_index(unsigned class, size_t offset)
+{
+    return (uint32_t)((offset * sizeclasses[class].reciprocal) >> SIZECLASS_RECIPROCAL_SHIFT);
+}
+
+#endif

@@ -1,0 +1,554 @@
+/*
+ * See source.h.
+ *
+ * Invariants, under `lock`: an index is in at most one of warm and cold, and then its kind is
+ * SUPERSLAB_FREE; every index of an extent has the same extent_first, extent_slabs, extent_id and
+ * generation; a leased SuperSlab of the link's present generation has a slot whose word is IDLE,
+ * RECLAIMING or RECLAIMED if it is free, ACTIVE if not, PINNED if copied.
+ */
+#include "libclient/source.h"
+
+#include "common/check.h"
+#include "libclient/extents.h"
+#include "libclient/glue.h"
+#include "libclient/link.h"
+#include "libclient/lock.h"
+#include "libclient/settings.h"
+#include "libclient/window.h"
+
+/* Private memory comes in growing steps too: fewer system calls, nothing touched ahead. */
+#define PRIVATE_STEP_SLABS 16u
+/* An empty private SuperSlab is purged when it was not wanted for this long. */
+#define PRIVATE_IDLE_S 1u
+
+static struct lock lock;
+static bool enabled;
+static struct source_stats stats;
+static uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+static uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+static uint32_t n_warm_leased, n_warm_private, n_cold;
+static uint32_t last_aged_s;
+
+struct lock *source_lock(void)
+{
+    return &lock;
+}
+
+static uint32_t now_s(void)
+{
+    return (uint32_t)(glue_now_ms() / 1000);
+}
+
+/* ---- the free SuperSlabs ---- */
+
+static void put_warm(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    slab->kind = SUPERSLAB_FREE;
+    bitmap_set(warm, index);
+    if (slab->backing == SUPERSLAB_LEASED)
+        n_warm_leased++;
+    else
+        n_warm_private++;
+}
+
+static void remove_warm(uint32_t index)
+{
+    bitmap_clear(warm, index);
+    if (window_slab(index)->backing == SUPERSLAB_LEASED)
+        n_warm_leased--;
+    else
+        n_warm_private--;
+}
+
+static void put_cold(uint32_t index)
+{
+    window_slab(index)->kind = SUPERSLAB_FREE;
+    bitmap_set(cold, index);
+    n_cold++;
+}
+
+static void remove_free(uint32_t index)
+{
+    if (bitmap_test(warm, index)) {
+        remove_warm(index);
+    } else if (bitmap_test(cold, index)) {
+        bitmap_clear(cold, index);
+        n_cold--;
+    }
+}
+
+/*
+ * Takes n free SuperSlabs in a row out of `set`, if there are. One whose pages turn out to be gone
+ * moves to the cold ones, and the search goes on; among the cold ones, one that the daemon is at
+ * work on right now is passed over.
+ */
+static bool take_from(uint64_t *set, uint32_t n_slabs, uint32_t align, uint32_t *first, bool *zero)
+{
+    uint32_t begin = 0;
+    while (n_warm_leased + n_warm_private + n_cold >= n_slabs) {
+        uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
+        if (at == BITMAP_NONE) {
+            uint32_t from = begin > window.n_apart ? begin : window.n_apart;
+            at = bitmap_find_run(set, from, window.high_apart, n_slabs, align, true);
+        }
+        if (at == BITMAP_NONE)
+            return false;
+        uint32_t n_taken = 0;
+        enum extents_taken taken = EXTENTS_TAKEN_WARM;
+        bool all_zero = true;
+        while (n_taken < n_slabs) {
+            taken = extents_activate(at + n_taken, set == cold);
+            if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
+                break;
+            all_zero = all_zero && window_slab(at + n_taken)->zero;
+            n_taken++;
+        }
+        if (n_taken == n_slabs) {
+            for (uint32_t i = at; i < at + n_slabs; i++)
+                remove_free(i);
+            *first = at;
+            *zero = all_zero;
+            return true;
+        }
+        for (uint32_t i = at; i < at + n_taken; i++)
+            extents_deactivate(i);
+        if (set == warm) {
+            remove_warm(at + n_taken);
+            put_cold(at + n_taken);
+        } else {
+            begin = at + n_taken + 1;
+        }
+    }
+    return false;
+}
+
+/* ---- leased memory ---- */
+
+static size_t bytes_of(uint32_t n_slabs)
+{
+    return (size_t)n_slabs << SUPERSLAB_SHIFT;
+}
+
+static void count_leased(uint32_t n_slabs)
+{
+    stats.leased_bytes += bytes_of(n_slabs);
+    if (stats.leased_bytes > stats.leased_peak_bytes)
+        stats.leased_peak_bytes = stats.leased_bytes;
+}
+
+static void count_private(uint32_t n_slabs)
+{
+    stats.private_bytes += bytes_of(n_slabs);
+    if (stats.private_bytes > stats.private_peak_bytes)
+        stats.private_peak_bytes = stats.private_bytes;
+}
+
+static uint32_t round_to_power_of_two(uint32_t n)
+{
+    return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+/* How much to lease when something is wanted: an eighth of what there is, so that the unused tail
+ * stays small. */
+static uint32_t lease_step(void)
+{
+    uint32_t n = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 8;
+    if (n < 2)
+        return 2;
+    return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : 1u << (31 - __builtin_clz(n));
+}
+
+static void take_in(struct link_extent *arrived, size_t n_extents)
+{
+    for (size_t i = 0; i < n_extents; i++) {
+        uint32_t first = extents_map(&arrived[i]);
+        if (first == BITMAP_NONE)
+            continue;
+        count_leased(arrived[i].n_slabs);
+        stats.leases++;
+        for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
+            put_warm(k);
+    }
+}
+
+static void collect(void)
+{
+    struct link_extent arrived[CONN_MAX_FDS];
+    size_t n_extents;
+    if (link_is_pending() && link_collect(arrived, &n_extents) == LINK_GRANTED)
+        take_in(arrived, n_extents);
+}
+
+/* Gives up an extent that is free as a whole: its address space is free again. `return_it`: the
+ * daemon is told. */
+static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
+{
+    struct superslab *slab = window_slab(first);
+    uint32_t n_slabs = slab->extent_slabs;
+    uint64_t id = slab->extent_id;
+    bool is_current = slab->generation == link_generation() && link_ledger();
+
+    for (uint32_t i = first; i < first + n_slabs; i++)
+        remove_free(i);
+    if (!extents_unmap(first)) {
+        for (uint32_t i = first; i < first + n_slabs; i++)
+            put_cold(i);
+        return;
+    }
+    stats.leased_bytes -= bytes_of(n_slabs);
+    if (is_current)
+        returned[(*n_returned)++] = id;
+}
+
+#define RETURN_BATCH 64
+
+/*
+ * Returns extents that are free as a whole and worth nothing any more: all reclaimed, or copied at
+ * a fork, or from a daemon that is gone. At most `n_wanted` SuperSlabs of reclaimed ones; the
+ * others always.
+ */
+static size_t return_extents(uint32_t n_wanted)
+{
+    uint64_t returned[RETURN_BATCH];
+    size_t n_returned = 0, n_bytes = 0;
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+
+    for (unsigned part = 0; part < 2; part++) {
+        for (uint32_t i = begins[part]; i < ends[part] && n_returned < RETURN_BATCH; i++) {
+            struct superslab *slab = window_slab(i);
+            if (!bitmap_test(cold, i) && !bitmap_test(warm, i))
+                continue;
+            if (slab->backing == SUPERSLAB_PRIVATE || slab->extent_first != i)
+                continue;
+            enum extents_worth worth = extents_worth(i);
+            if (worth == EXTENTS_IN_USE || (worth == EXTENTS_RECLAIMED && n_wanted == 0))
+                continue;
+            uint32_t n_slabs = slab->extent_slabs;
+            if (worth == EXTENTS_RECLAIMED)
+                n_wanted -= n_slabs < n_wanted ? n_slabs : n_wanted;
+            give_up_extent(i, returned, &n_returned);
+            n_bytes += bytes_of(n_slabs);
+        }
+    }
+    if (n_returned > 0)
+        link_return(returned, n_returned);
+    return n_bytes;
+}
+
+/* Asks the daemon. True: something has come in, look again. */
+static bool lease(uint32_t n_slabs, bool wait)
+{
+    struct link_extent arrived[CONN_MAX_FDS];
+    size_t n_extents;
+    uint32_t run = round_to_power_of_two(n_slabs);
+    uint32_t want = lease_step() > run ? lease_step() : run;
+
+    if (!enabled || settings.connect == SETTINGS_CONNECT_OFF || run > EXTENT_MAX_SLABS ||
+        !extents_may_hold_more())
+        return false;
+    link_set_held_bytes(stats.leased_bytes);
+    if (link_lease(want, run, wait, arrived, &n_extents) != LINK_GRANTED)
+        return false;
+    take_in(arrived, n_extents);
+    /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
+     * again. */
+    if (n_cold >= want)
+        return_extents(want);
+    return true;
+}
+
+/* Asks ahead of need, without waiting, when the last warm SuperSlab is gone. */
+static void look_ahead(void)
+{
+    uint32_t low = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 16;
+    if (stats.leased_bytes == 0 || n_warm_leased > low || link_is_pending() || !link_ledger() ||
+        link_pressure() != LEDGER_PRESSURE_NONE)
+        return;
+    lease(1, false);
+}
+
+/* ---- private memory ---- */
+
+/* Maps fresh private memory for `n_slabs`, and ahead for later ones where that costs nothing. */
+static bool map_private(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first)
+{
+    uint32_t step = n_slabs;
+    if (want == SOURCE_FOR_UNITS) {
+        step = (uint32_t)(stats.private_bytes >> SUPERSLAB_SHIFT) / 4;
+        step = step > PRIVATE_STEP_SLABS ? PRIVATE_STEP_SLABS : step < n_slabs ? n_slabs : step;
+    }
+    for (;;) {
+        uint32_t at = window_take(step, align, want != SOURCE_FOR_UNITS);
+        if (at != BITMAP_NONE) {
+            if (glue_map_private(window_address(at), bytes_of(step), true)) {
+                count_private(step);
+                for (uint32_t i = at; i < at + step; i++) {
+                    extents_set_private(i);
+                    if (i >= at + n_slabs)
+                        put_warm(i);
+                }
+                *first = at;
+                return true;
+            }
+            window_drop(at, step);
+        }
+        if (step == n_slabs)
+            return false;
+        step = n_slabs;
+    }
+}
+
+/* Purges private SuperSlabs that nobody wanted for a while, in runs. Bytes purged. */
+static size_t purge_private(uint32_t idle_s, size_t keep_bytes)
+{
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    uint32_t now = now_s();
+    size_t n_purged = 0;
+
+    for (unsigned part = 0; part < 2; part++) {
+        uint32_t i = begins[part];
+        while ((i = bitmap_next(warm, i, ends[part], true)) < ends[part]) {
+            uint32_t end = i;
+            while (end < ends[part] && bitmap_test(warm, end) &&
+                   window_slab(end)->backing == SUPERSLAB_PRIVATE &&
+                   now - window_slab(end)->idle_since_s >= idle_s)
+                end++;
+            if (end == i) {
+                i++;
+                continue;
+            }
+            if (bytes_of(n_warm_private) <= keep_bytes)
+                return n_purged;
+            if (glue_purge(window_address(i), bytes_of(end - i))) {
+                for (uint32_t k = i; k < end; k++) {
+                    remove_warm(k);
+                    window_slab(k)->zero = true;
+                    put_cold(k);
+                }
+                n_purged += bytes_of(end - i);
+            }
+            i = end;
+        }
+    }
+    return n_purged;
+}
+
+/* At a slow path, at most once a second. */
+static void age(void)
+{
+    uint32_t now = now_s();
+    if (now == last_aged_s)
+        return;
+    last_aged_s = now;
+    if (n_warm_private > 0)
+        purge_private(PRIVATE_IDLE_S, 0);
+    if (stats.leased_bytes > 0)
+        return_extents(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
+}
+
+/* ---- what others call ---- */
+
+static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero)
+{
+    collect();
+    if (want != SOURCE_FOR_GROWTH) {
+        if (take_from(warm, n_slabs, align, first, zero))
+            return true;
+        while (lease(n_slabs, true)) {
+            if (take_from(warm, n_slabs, align, first, zero))
+                return true;
+            if (want != SOURCE_FOR_UNITS)
+                break;
+        }
+        if (enabled && settings.connect != SETTINGS_CONNECT_OFF &&
+            (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
+            stats.fallbacks++;
+        if (take_from(cold, n_slabs, align, first, zero))
+            return true;
+    }
+    if (map_private(want, n_slabs, align, first)) {
+        *zero = true;
+        return true;
+    }
+    /* Last resort for growth too: whatever is free. */
+    return take_from(warm, n_slabs, align, first, zero) ||
+           take_from(cold, n_slabs, align, first, zero);
+}
+
+bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero)
+{
+    lock_acquire(&lock);
+    bool ok = acquire(want, n_slabs, align, first, zero);
+    if (ok) {
+        for (uint32_t i = *first; i < *first + n_slabs; i++)
+            window_slab(i)->zero = false;
+        look_ahead();
+    }
+    age();
+    lock_release(&lock);
+    return ok;
+}
+
+void source_release(uint32_t first, uint32_t n_slabs)
+{
+    lock_acquire(&lock);
+    uint32_t now = now_s();
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        struct superslab *slab = window_slab(i);
+        slab->zero = false;
+        slab->idle_since_s = now;
+        put_warm(i);
+        extents_deactivate(i);
+    }
+    collect();
+    age();
+    lock_release(&lock);
+}
+
+bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new)
+{
+    bool extended = false;
+    uint32_t at = first + n_old, n = n_new - n_old;
+    lock_acquire(&lock);
+    if (window_take_at(at, n)) {
+        if (glue_map_private(window_address(at), bytes_of(n), true)) {
+            count_private(n);
+            for (uint32_t i = at; i < at + n; i++)
+                extents_set_private(i);
+            extended = true;
+        } else {
+            window_drop(at, n);
+        }
+    }
+    lock_release(&lock);
+    return extended;
+}
+
+bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first_new)
+{
+    bool moved = false;
+    lock_acquire(&lock);
+    for (uint32_t i = first; i < first + n_old; i++) {
+        if (window_slab(i)->backing != SUPERSLAB_PRIVATE)
+            goto out;
+    }
+    uint32_t at;
+    if (!map_private(SOURCE_FOR_GROWTH, n_new, 1, &at))
+        goto out;
+    moved = glue_move(window_address(first), window_address(at), bytes_of(n_old));
+    if (moved) {
+        *first_new = at;
+        /* The old place reads as zero now and costs nothing. */
+        for (uint32_t i = first; i < first + n_old; i++) {
+            window_slab(i)->zero = true;
+            put_cold(i);
+        }
+    } else {
+        for (uint32_t i = at; i < at + n_new; i++) {
+            window_slab(i)->zero = true;
+            put_cold(i);
+        }
+    }
+out:
+    lock_release(&lock);
+    return moved;
+}
+
+bool source_prewarm(uint32_t n_slabs)
+{
+    bool ok = true;
+    lock_acquire(&lock);
+    while (n_warm_leased + n_warm_private < n_slabs) {
+        uint32_t missing = n_slabs - n_warm_leased - n_warm_private, first;
+        uint32_t chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
+        if (lease(1u << (31 - __builtin_clz(chunk)), true))
+            continue;
+        ok = map_private(SOURCE_FOR_UNITS, chunk, 1, &first);
+        if (!ok)
+            break;
+        for (uint32_t i = first; i < first + chunk; i++)
+            put_warm(i);
+    }
+    lock_release(&lock);
+    return ok;
+}
+
+size_t source_trim(size_t keep_bytes)
+{
+    lock_acquire(&lock);
+    collect();
+    size_t n_bytes = purge_private(0, keep_bytes) + return_extents(UINT32_MAX);
+    lock_release(&lock);
+    return n_bytes;
+}
+
+void source_stats(struct source_stats *out)
+{
+    lock_acquire(&lock);
+    *out = stats;
+    out->free_bytes = bytes_of(n_warm_leased + n_warm_private + n_cold);
+    lock_release(&lock);
+}
+
+uint64_t source_private_bytes(void)
+{
+    return atomic_load_relaxed(&stats.private_bytes); /* a figure */
+}
+
+uint64_t source_n_fallbacks(void)
+{
+    return atomic_load_relaxed(&stats.fallbacks); /* a figure */
+}
+
+bool source_init(void)
+{
+    /* Mostly untouched in small programs: a huge page would be all theirs. */
+    if (!window_take_at(0, 1) || !glue_make_usable(window_address(0), SUPERSLAB_BYTES))
+        return false;
+    glue_no_huge_pages(window_address(0), SUPERSLAB_BYTES);
+    extents_set_private(0);
+    put_warm(0);
+    count_private(1);
+    return true;
+}
+
+void source_enable(void)
+{
+    lock_acquire(&lock);
+    link_init(settings.socket_path, settings.connect != SETTINGS_CONNECT_OFF, settings.wait_us);
+    enabled = true;
+    lock_release(&lock);
+}
+
+/* ---- fork ---- */
+
+void source_fork_convert(void)
+{
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    collect();
+    for (unsigned part = 0; part < 2; part++) {
+        for (uint32_t i = begins[part]; i < ends[part]; i++) {
+            struct superslab *slab = window_slab(i);
+            if (slab->backing != SUPERSLAB_LEASED || slab->extent_first != i)
+                continue;
+            for (uint32_t k = i; k < i + slab->extent_slabs; k++) {
+                /* Counted by backing, which changes. */
+                if (bitmap_test(warm, k)) {
+                    n_warm_leased--;
+                    n_warm_private++;
+                }
+            }
+            extents_convert(i);
+        }
+    }
+}
+
+void source_fork_child(void)
+{
+    link_after_fork_child();
+    stats.leases = 0;
+    stats.fallbacks = 0;
+}

@@ -1,0 +1,81 @@
+/*
+ * The source of SuperSlabs: leased by hakmemd while that works, private memory else.
+ *
+ * The only file that maps, gives up and takes again whole SuperSlabs, and the only one in the
+ * library that changes ledger states. It keeps the free ones:
+ *
+ *   warm   free, pages there: leased ones are IDLE in the ledger (the daemon may take their pages
+ * at any moment) cold   free, pages gone: reclaimed by the daemon, or private and purged; read as
+ * zero
+ *
+ * A SuperSlab that is wanted comes from the warm ones, else from the daemon, else from the cold
+ * ones, else from fresh private memory. Everything here runs under one lock of source.c's own;
+ * callers hold no other.
+ *
+ * Place in the life of a SuperSlab: leased -> mapped; emptied -> IDLE; RECLAIMED -> taken again or
+ * returned.
+ */
+#ifndef HAKMEM_LIBCLIENT_SOURCE_H
+#define HAKMEM_LIBCLIENT_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct source_stats {
+    size_t leased_bytes, leased_peak_bytes;
+    size_t private_bytes, private_peak_bytes;
+    size_t free_bytes;
+    uint64_t leases;
+    uint64_t fallbacks;
+};
+
+/* Maps the first, private SuperSlab (index 0) as a warm one. False: no memory. Once, after
+ * window_init(). */
+bool source_init(void);
+/* From here on the daemon may be asked: the environment has been read. */
+void source_enable(void);
+
+enum source_want {
+    SOURCE_FOR_UNITS,  /* one SuperSlab to carve */
+    SOURCE_FOR_HUGE,   /* a huge block: leased if the daemon can give that many in a row */
+    SOURCE_FOR_GROWTH, /* a huge block that realloc() grows: private, with room behind it, to be
+                          moved without copying */
+};
+
+/*
+ * n consecutive SuperSlabs at a multiple of `align` SuperSlabs, usable, kind NONE for the caller to
+ * set. *zero: they read as zero. False: out of memory.
+ */
+bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero);
+/* Gives them back; no system call but what ageing brings. The caller has cleared their entries in
+ * the unit map. */
+void source_release(uint32_t first, uint32_t n_slabs);
+
+/* Adds SuperSlabs right behind [first, first + n_old), up to n_new in all. False: the place is
+ * taken, nothing changed. */
+bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new);
+/* Moves a run of private SuperSlabs to a larger one by moving pages: *first_new has n_new. False:
+ * not all private. */
+bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first_new);
+
+/* Brings in n SuperSlabs and leaves them warm. False: out of memory. */
+bool source_prewarm(uint32_t n_slabs);
+/* Purges empty private SuperSlabs beyond `keep_bytes` and returns reclaimed extents. Bytes given
+ * back. */
+size_t source_trim(size_t keep_bytes);
+
+void source_stats(struct source_stats *stats);
+/* Two of them, without the lock. */
+uint64_t source_private_bytes(void);
+uint64_t source_n_fallbacks(void);
+
+/* Around fork(): fork.c's. convert() makes every shared mapping a private copy on write and pins it
+ * in the ledger. */
+struct lock;
+struct lock *source_lock(void);
+void source_fork_convert(void);
+void source_fork_child(void);
+
+#endif

@@ -1,0 +1,340 @@
+/* See span.h. */
+#include "libclient/span.h"
+
+#include <string.h>
+
+#include "common/check.h"
+#include "libclient/misuse.h"
+#include "libclient/runs.h"
+
+static struct bin bins[N_ARENAS][N_SMALL + 1];
+
+void span_init(void)
+{
+    for (unsigned arena = 0; arena < N_ARENAS; arena++) {
+        for (unsigned class = 1; class <= N_SMALL; class ++)
+            list_init(&bins[arena][class].partial);
+    }
+}
+
+struct bin *span_bin(unsigned arena, unsigned class)
+{
+    return &bins[arena][class];
+}
+
+/* The span that the unit of `block` is part of. */
+static struct span *span_of(const void *block)
+{
+    uint32_t index = window_index(block);
+    unsigned first = window_slab(index)->first_unit[window_unit(block)];
+    return &window.carvings[index].spans[first];
+}
+
+static char *span_start(const struct span *span)
+{
+    size_t offset = (size_t)((const char *)span - (const char *)window.carvings);
+    uint32_t index = (uint32_t)(offset / sizeof(struct carving));
+    size_t unit = (size_t)(span - window.carvings[index].spans);
+    return (char *)window_address(index) + unit * UNIT_BYTES;
+}
+
+/* A span with no block carved yet: not a byte of its memory is touched. */
+static struct span *span_create(unsigned arena, unsigned class)
+{
+    const struct sizeclass *size = &sizeclasses[class];
+    bool zero;
+    char *run = runs_allocate(size->n_units, 1, class, &zero);
+    if (!run)
+        return NULL;
+    struct carving *carving = &window.carvings[window_index(run)];
+    unsigned unit = window_unit(run);
+    struct span *span = &carving->spans[unit];
+    span->free_blocks = carving->free_blocks[unit];
+    span->n_blocks = size->n_blocks;
+    span->n_free = size->n_blocks;
+    span->n_carved = 0;
+    span->hint = 0;
+    span->class = (uint8_t) class;
+    span->n_units = size->n_units;
+    span->arena = (uint8_t)arena;
+    span->is_listed = false;
+    list_init(&span->link);
+    return span;
+}
+
+/* The bits of an empty span are cleared, so that the next span at this place finds them so. */
+static void span_destroy(struct span *span)
+{
+    memset(span->free_blocks, 0, (span->n_carved + 63u) / 64 * sizeof(uint64_t));
+    span->class = CLASS_NONE;
+    runs_free(span_start(span), span->n_units);
+}
+
+static void list_span(struct bin *bin, struct span *span)
+{
+    list_push_front(&bin->partial, &span->link);
+    span->is_listed = true;
+    bin->n_partial++;
+}
+
+static void unlist_span(struct bin *bin, struct span *span)
+{
+    list_remove(&span->link);
+    span->is_listed = false;
+    bin->n_partial--;
+}
+
+/* Takes up to n blocks out of one span into blocks[0..], lowest address last. */
+static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
+{
+    size_t block_bytes = sizeclasses[span->class].block_bytes;
+    char *start = span_start(span);
+    if (n > span->n_free)
+        n = span->n_free;
+    unsigned left = n;
+    unsigned n_words = (span->n_carved + 63u) / 64;
+
+    /* Freed blocks first: they are warm, and the rest of the span stays untouched. */
+    unsigned word = span->hint;
+    while (left > 0 && word < n_words) {
+        uint64_t bits = span->free_blocks[word];
+        while (bits && left > 0) {
+            unsigned bit = (unsigned)__builtin_ctzl(bits);
+            bits &= bits - 1;
+            blocks[--left] = start + (word * 64 + bit) * block_bytes;
+        }
+        span->free_blocks[word] = bits;
+        if (bits)
+            break;
+        word++;
+    }
+    span->hint = (uint16_t)word;
+    while (left > 0)
+        blocks[--left] = start + span->n_carved++ * block_bytes;
+    span->n_free = (uint16_t)(span->n_free - n);
+    return n;
+}
+
+/* Takes from the listed spans. The blocks end at blocks + n. */
+static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
+{
+    unsigned got = 0;
+    while (got < n) {
+        struct list *first = list_first(&bin->partial);
+        if (!first)
+            break;
+        struct span *span = list_entry(first, struct span, link);
+        unsigned n_wanted = n - got;
+        unsigned n_here = span->n_free < n_wanted ? span->n_free : n_wanted;
+        take_blocks(span, blocks + n - got - n_here, n_here);
+        got += n_here;
+        if (span->n_free == 0)
+            unlist_span(bin, span);
+    }
+    bin->n_out += got;
+    return got;
+}
+
+unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n)
+{
+    struct bin *bin = &bins[arena][class];
+    lock_acquire(&bin->lock);
+    unsigned got = take_from_bin(bin, blocks, n);
+    lock_release(&bin->lock);
+    if (got == 0) {
+        /* Not under the bin's lock: no lock is waited for while another is held. */
+        struct span *span = span_create(arena, class);
+        if (!span)
+            return 0;
+        lock_acquire(&bin->lock);
+        list_span(bin, span);
+        bin->n_spans++;
+        got = take_from_bin(bin, blocks, n);
+        lock_release(&bin->lock);
+    }
+    if (got < n)
+        memmove(blocks, blocks + n - got, got * sizeof(*blocks));
+    return got;
+}
+
+static uint64_t n_free_in(struct bin *bin)
+{
+    uint64_t n = 0;
+    lock_acquire(&bin->lock);
+    list_for_each(link, &bin->partial) n += list_entry(link, struct span, link)->n_free;
+    lock_release(&bin->lock);
+    return n;
+}
+
+bool span_prewarm(unsigned arena, unsigned class, size_t n)
+{
+    struct bin *bin = &bins[arena][class];
+    uint64_t n_free = n_free_in(bin);
+    while (n_free < n) {
+        struct span *span = span_create(arena, class);
+        if (!span)
+            return false;
+        n_free += span->n_blocks;
+        lock_acquire(&bin->lock);
+        list_span(bin, span);
+        bin->n_spans++;
+        lock_release(&bin->lock);
+    }
+    return true;
+}
+
+/* What is wrong with `block`, or -1. *index_out: its index in the span. */
+static int find_fault(const struct span *span, unsigned class, const char *block,
+                      uint32_t *index_out)
+{
+    if (span->class != class)
+        return MISUSE_DOUBLE_FREE; /* the span has died since: all of its blocks had come home */
+    size_t offset = (size_t)(block - span_start(span));
+    uint32_t index = sizeclass_block_index(class, offset);
+    if (index * (size_t)sizeclasses[class].block_bytes != offset)
+        return MISUSE_INTERIOR;
+    if (index >= span->n_carved)
+        return MISUSE_NEVER_ALLOCATED;
+    if ((span->free_blocks[index / 64] >> (index % 64)) & 1)
+        return MISUSE_DOUBLE_FREE;
+    *index_out = index;
+    return -1;
+}
+
+void span_check_block(const void *pointer, unsigned class)
+{
+    uint32_t index;
+    int fault = find_fault(span_of(pointer), class, pointer, &index);
+    if (fault >= 0)
+        misuse_abort((enum misuse)fault, pointer);
+}
+
+/* One block comes home, under its bin's lock. Fault or -1. An emptied span that is not to be kept
+ * goes to `emptied`. */
+static int give_block(struct bin *bin, struct span *span, unsigned class, void *block,
+                      struct list *emptied)
+{
+    uint32_t index;
+    int fault = find_fault(span, class, block, &index);
+    if (check_unlikely(fault >= 0))
+        return fault;
+    span->free_blocks[index / 64] |= (uint64_t)1 << (index % 64);
+    if (index / 64 < span->hint)
+        span->hint = (uint16_t)(index / 64);
+    span->n_free++;
+    bin->n_out--;
+    if (!span->is_listed)
+        list_span(bin, span);
+    if (span->n_free == span->n_blocks && bin->n_partial > 1) {
+        unlist_span(bin, span);
+        bin->n_spans--;
+        list_push_back(emptied, &span->link);
+    }
+    return -1;
+}
+
+static void destroy_all(struct list *emptied)
+{
+    list_for_each_safe(link, emptied)
+    {
+        list_remove(link);
+        span_destroy(list_entry(link, struct span, link));
+    }
+}
+
+void span_give(unsigned class, void **blocks, unsigned n)
+{
+    struct list emptied = LIST_INIT(emptied);
+    while (n > 0) {
+        unsigned arena = span_of(blocks[0])->arena % N_ARENAS;
+        struct bin *bin = &bins[arena][class];
+        unsigned n_elsewhere = 0;
+        lock_acquire(&bin->lock);
+        for (unsigned i = 0; i < n; i++) {
+            struct span *span = span_of(blocks[i]);
+            if (span->arena % N_ARENAS != arena) {
+                blocks[n_elsewhere++] = blocks[i];
+                continue;
+            }
+            int fault = give_block(bin, span, class, blocks[i], &emptied);
+            if (check_unlikely(fault >= 0)) {
+                lock_release(&bin->lock);
+                misuse_abort((enum misuse)fault, blocks[i]);
+            }
+        }
+        lock_release(&bin->lock);
+        n = n_elsewhere;
+    }
+    destroy_all(&emptied);
+}
+
+size_t span_trim(void)
+{
+    size_t n_bytes = 0;
+    for (unsigned arena = 0; arena < N_ARENAS; arena++) {
+        for (unsigned class = 1; class <= N_SMALL; class ++) {
+            struct bin *bin = &bins[arena][class];
+            struct list emptied = LIST_INIT(emptied);
+            lock_acquire(&bin->lock);
+            list_for_each_safe(link, &bin->partial)
+            {
+                struct span *span = list_entry(link, struct span, link);
+                if (span->n_free != span->n_blocks)
+                    continue;
+                unlist_span(bin, span);
+                bin->n_spans--;
+                n_bytes += span->n_units * UNIT_BYTES;
+                list_push_back(&emptied, &span->link);
+            }
+            lock_release(&bin->lock);
+            destroy_all(&emptied);
+        }
+    }
+    return n_bytes;
+}
+
+void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out)
+{
+    *n_spans = *n_out = 0;
+    for (unsigned arena = 0; arena < N_ARENAS; arena++) {
+        /* Relaxed: figures that may be a moment old. */
+        *n_spans += atomic_load_relaxed(&bins[arena][class].n_spans);
+        *n_out += atomic_load_relaxed(&bins[arena][class].n_out);
+    }
+}
+
+#ifdef HAKMEM_DEBUG
+static bool span_is_valid(const struct span *span, unsigned arena, unsigned class)
+{
+    if (span->class != class || span->arena != arena || span->n_carved > span->n_blocks)
+        return false;
+    unsigned n_bits = 0;
+    for (unsigned word = 0; word < SPAN_MAX_BLOCKS / 64 && word * 64 < span->n_carved; word++) {
+        if (word < span->hint && span->free_blocks[word])
+            return false;
+        n_bits += (unsigned)__builtin_popcountl(span->free_blocks[word]);
+    }
+    return n_bits + span->n_blocks - span->n_carved == span->n_free && span->n_free > 0;
+}
+
+bool span_bins_are_valid(void)
+{
+    bool valid = true;
+    for (unsigned arena = 0; arena < N_ARENAS && valid; arena++) {
+        for (unsigned class = 1; class <= N_SMALL && valid; class ++) {
+            struct bin *bin = &bins[arena][class];
+            uint32_t n_listed = 0;
+            lock_acquire(&bin->lock);
+            list_for_each(link, &bin->partial)
+            {
+                struct span *span = list_entry(link, struct span, link);
+                valid = valid && span->is_listed && span_is_valid(span, arena, class);
+                n_listed++;
+            }
+            valid = valid && n_listed == bin->n_partial;
+            lock_release(&bin->lock);
+        }
+    }
+    return valid;
+}
+#endif

@@ -1,0 +1,72 @@
+/*
+ * Spans: runs of units cut into blocks of one size class, and the bins that hold them.
+ *
+ * A bin is the home of one class in one arena: a lock and a list of spans with free blocks. Threads
+ * are spread over arenas; a span belongs to a bin for as long as it lives, never to a thread, so a
+ * thread that exits leaves nothing behind to adopt. Blocks come out and go home in batches, one
+ * lock round per bin and batch, whoever frees them.
+ *
+ * A block is in exactly one of three places: not yet carved (index >= n_carved), free in its span
+ * (its bit is set), or out: live or in a thread cache. Freeing what is not out is how double and
+ * invalid frees are caught, at the latest when a thread cache is flushed.
+ *
+ * Life of a span: created (first blocks wanted, none free in the bin) -> partial (listed) <-> full
+ * (not listed) -> empty (all blocks home): kept if it is the bin's last partial one, else its run
+ * goes back to runs.c.
+ *
+ * Place in the life of a SuperSlab: carved, emptied.
+ */
+#ifndef HAKMEM_LIBCLIENT_SPAN_H
+#define HAKMEM_LIBCLIENT_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "libclient/lock.h"
+#include "libclient/window.h"
+
+#define N_ARENAS 8u
+
+struct bin {
+    struct lock lock;
+    uint32_t n_partial;
+    struct list partial; /* span.link; in front the one to take from */
+    /* Totals, under the lock; read without it for statistics. */
+    uint64_t n_spans;
+    uint64_t n_out; /* blocks live or in thread caches */
+} __attribute__((aligned(64)));
+
+void span_init(void);
+struct bin *span_bin(unsigned arena, unsigned class);
+
+/*
+ * Takes up to n blocks (n >= 1) of `class`, the lowest address last in `blocks`, so that a stack
+ * hands it out first. At least one unless memory is out.
+ */
+unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n);
+
+/* Sends n blocks of `class` home, from whatever arenas they are. `blocks` is left in disorder.
+ * Aborts on misuse. */
+void span_give(unsigned class, void **blocks, unsigned n);
+
+/* The start of the block at `pointer`, which is in a unit of a small class; aborts if no block can
+ * begin there. */
+void span_check_block(const void *pointer, unsigned class);
+
+/* Makes sure that at least n blocks of `class` are free in the bin's spans. False: out of memory.
+ */
+bool span_prewarm(unsigned arena, unsigned class, size_t n);
+
+/* Releases every empty span. Bytes given back to runs.c. */
+size_t span_trim(void);
+
+/* Sums over the arenas. */
+void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out);
+
+#ifdef HAKMEM_DEBUG
+bool span_bins_are_valid(void);
+#endif
+
+#endif
