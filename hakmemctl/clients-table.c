@@ -7,10 +7,10 @@
 #include "hakmemctl/output.h"
 
 static const struct table_column columns[] = {
-    {"PID", true},       {"UID", true},       {"LEASED", true}, {"ACTIVE", true},
-    {"IDLE", true},      {"RECLAIMED", true}, {"PINNED", true}, {"PRIVATE", true},
-    {"LIVE", true},      {"CACHED", true},    {"LEASES", true}, {"DENIED", true},
-    {"FALLBACKS", true}, {"PROGRAM", false},
+    {"PID", true},     {"UID", true},       {"PROGRAM", false},  {"LEASED", true},
+    {"ACTIVE", true},  {"IDLE", true},      {"RECLAIMED", true}, {"PINNED", true},
+    {"PRIVATE", true}, {"LIVE", true},      {"CACHED", true},    {"LEASES", true},
+    {"DENIED", true},  {"FALLBACKS", true},
 };
 #define N_COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
@@ -48,23 +48,22 @@ void clients_sort(Hakmem__ClientsReply *clients)
 
 static bool add_client(struct table *table, const Hakmem__Client *client)
 {
-    char text[N_COLUMNS - 1][OUTPUT_CELL_BYTES], program[64];
-    const uint64_t counts_left[] = {client->pid, client->uid};
+    char text[N_COLUMNS][OUTPUT_CELL_BYTES], program[64];
     const uint64_t sizes[] = {client->leased_bytes,    client->active_bytes, client->idle_bytes,
                               client->reclaimed_bytes, client->pinned_bytes, client->private_bytes,
                               client->live_bytes,      client->cached_bytes};
-    const uint64_t counts_right[] = {client->leases, client->denied, client->fallbacks};
+    const uint64_t counts[] = {client->leases, client->denied, client->fallbacks};
     const char *cells[N_COLUMNS];
     size_t n = 0;
 
-    for (size_t i = 0; i < 2; i++, n++)
-        cells[n] = output_count(counts_left[i], text[n]);
+    output_clean(client->program, program, sizeof(program));
+    cells[n++] = output_count(client->pid, text[0]);
+    cells[n++] = output_count(client->uid, text[1]);
+    cells[n++] = program;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++, n++)
         cells[n] = output_size(sizes[i], text[n]);
-    for (size_t i = 0; i < 3; i++, n++)
-        cells[n] = output_count(counts_right[i], text[n]);
-    output_clean(client->program, program, sizeof(program));
-    cells[n] = program;
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++, n++)
+        cells[n] = output_count(counts[i], text[n]);
     return table_add(table, cells);
 }
 
