@@ -62,6 +62,8 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
         return out_of_memory();
     void *block;
     int saved_errno = errno;
+    if (n_bytes == 0)
+        n_bytes = 1; /* a block of its own, at whatever alignment */
     unsigned class = alignment <= 16
                          ? (n_bytes <= SMALL_MAX_BYTES ? sizeclass_of(n_bytes) : CLASS_NONE)
                          : sizeclass_of_aligned(n_bytes, alignment);
