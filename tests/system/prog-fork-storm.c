@@ -1,0 +1,313 @@
+/*
+ * Forking at the worst of moments. For whatever allocator this program runs on.
+ *
+ *   prog-fork-storm threads N   threads allocate while other threads fork N children in all, which
+ * allocate too prog-fork-storm signal N    a signal handler forks N times, interrupting malloc and
+ * free wherever it hits; of its children every other one goes on with the interrupted call and
+ * allocates on prog-fork-storm signal-threads N   the same with threads that allocate beside it;
+ * the children end in the handler prog-fork-storm spawn N     posix_spawn, vfork, system and popen,
+ * beside threads that allocate; then waits for the end of its standard input, so that a test can
+ * look at it from outside
+ *
+ * Every block carries a pattern that is checked before it is freed. Exit 0; 3 corruption; 4
+ * deadlock; 5 a child died.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    N_SLOTS = 400,
+    ALARM_SECONDS = 60,
+    EXIT_CORRUPTION = 3,
+    EXIT_DEADLOCK = 4,
+    EXIT_DIED = 5,
+};
+
+struct churn {
+    uint64_t random;
+    struct {
+        unsigned char *bytes;
+        size_t n_bytes;
+    } slots[N_SLOTS];
+};
+
+extern char **environ;
+
+static int done;
+static long n_forks, n_ended;
+static volatile sig_atomic_t is_child, in_threads;
+
+static void say(const char *line)
+{
+    (void)!write(1, line, strlen(line));
+}
+
+static uint64_t random_next(uint64_t *state)
+{
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static size_t random_size(uint64_t *random)
+{
+    uint64_t r = random_next(random) >> 8;
+    if (r % 200 == 0)
+        return 2500000 + r % 100000;
+    if (r % 40 == 0)
+        return 70000 + r % 100000;
+    return 9 + (r >> 8) % (r % 8 ? 600 : 5000);
+}
+
+/* One step of the life of a heap: what is in a random slot is checked and freed, or something new
+ * comes into it. */
+static void churn_step(struct churn *c)
+{
+    size_t i = random_next(&c->random) % N_SLOTS;
+    unsigned char *bytes = c->slots[i].bytes;
+    size_t n = c->slots[i].n_bytes;
+    if (bytes) {
+        unsigned char tag = (unsigned char)(n ^ i);
+        if (bytes[0] != tag || bytes[n / 2] != tag || bytes[n - 1] != tag) {
+            say("corruption: a block has changed\n");
+            _exit(EXIT_CORRUPTION);
+        }
+        c->slots[i].bytes = NULL;
+        free(bytes);
+        return;
+    }
+    n = random_size(&c->random);
+    bytes = malloc(n);
+    if (!bytes)
+        _exit(EXIT_DIED);
+    memset(bytes, (int)(n ^ i), n < 10000 ? n : 10000);
+    bytes[n / 2] = bytes[n - 1] = (unsigned char)(n ^ i);
+    c->slots[i].n_bytes = n;
+    c->slots[i].bytes = bytes;
+}
+
+static void *churn_main(void *argument)
+{
+    static unsigned next;
+    static struct churn churns[4];
+    struct churn *c = &churns[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 4];
+    (void)argument;
+    c->random = (uint64_t)(uintptr_t)c;
+    while (!__atomic_load_n(&done, __ATOMIC_RELAXED))
+        churn_step(c);
+    return NULL;
+}
+
+static void alarm_rang(int signal)
+{
+    (void)signal;
+    say("deadlock: the parent does not finish\n");
+    _exit(EXIT_DEADLOCK);
+}
+
+static void check_status(int status)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    if (WIFEXITED(status))
+        _exit(WEXITSTATUS(status));
+    if (WTERMSIG(status) == SIGALRM) {
+        say("deadlock: a child does not finish\n");
+        _exit(EXIT_DEADLOCK);
+    }
+    printf("a child died of signal %d\n", WTERMSIG(status));
+    fflush(stdout);
+    _exit(EXIT_DIED);
+}
+
+/* ---- threads ---- */
+
+static void *forker_main(void *argument)
+{
+    static __thread struct churn *mine;
+    mine = calloc(1, sizeof(*mine));
+    mine->random = (uint64_t)(uintptr_t)argument + 99;
+    while (__atomic_sub_fetch(&n_forks, 1, __ATOMIC_RELAXED) >= 0) {
+        for (int i = 0; i < 100; i++)
+            churn_step(mine);
+        pid_t pid = fork();
+        if (pid == 0) {
+            signal(SIGALRM, SIG_DFL);
+            alarm(ALARM_SECONDS / 2);
+            for (int i = 0; i < 2000; i++)
+                churn_step(mine);
+            /* A child of a threaded parent may become threaded itself. */
+            pthread_t thread;
+            if (pthread_create(&thread, NULL, churn_main, NULL))
+                _exit(EXIT_DIED);
+            for (int i = 0; i < 500; i++)
+                churn_step(mine);
+            __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
+            pthread_join(thread, NULL);
+            exit(0);
+        }
+        int status;
+        if (pid < 0 || waitpid(pid, &status, 0) != pid)
+            _exit(EXIT_DIED);
+        check_status(status);
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    pthread_t forkers[3];
+    for (size_t i = 0; i < 3; i++)
+        pthread_create(&forkers[i], NULL, forker_main, (void *)i);
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(forkers[i], NULL);
+}
+
+/* ---- signal ---- */
+
+static void timer_rang(int signal)
+{
+    int saved = errno;
+    (void)signal;
+    if (n_forks > 0) {
+        n_forks--;
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(ALARM_SECONDS / 2);
+            if (in_threads || n_forks % 2)
+                _exit(0);
+            is_child = 1;
+        } else if (pid < 0) {
+            say("fork fails in a signal handler\n");
+            _exit(EXIT_DIED);
+        }
+    }
+    errno = saved;
+}
+
+static void test_signal(void)
+{
+    static struct churn mine = {.random = 5};
+    struct sigaction action = {.sa_handler = timer_rang, .sa_flags = SA_RESTART};
+    sigaction(SIGVTALRM, &action, NULL);
+    struct itimerval timer = {.it_interval = {.tv_usec = 3000}, .it_value = {.tv_usec = 3000}};
+    long n_expected = n_forks;
+    setitimer(ITIMER_VIRTUAL, &timer, NULL);
+    while (n_ended < n_expected) {
+        for (int i = 0; i < 100; i++)
+            churn_step(&mine);
+        if (is_child) {
+            for (int i = 0; i < 3000; i++)
+                churn_step(&mine);
+            _exit(0);
+        }
+        int status;
+        while (waitpid(-1, &status, WNOHANG) > 0) {
+            check_status(status);
+            n_ended++;
+        }
+    }
+    struct itimerval never = {0};
+    setitimer(ITIMER_VIRTUAL, &never, NULL);
+}
+
+/* ---- spawn ---- */
+
+static void spawn_once(long i)
+{
+    char *arguments[] = {"true", NULL};
+    pid_t pid;
+    int status;
+    switch (i % 4) {
+    case 0:
+        if (posix_spawnp(&pid, "true", NULL, NULL, arguments, environ) ||
+            waitpid(pid, &status, 0) != pid)
+            _exit(EXIT_DIED);
+        check_status(status);
+        break;
+    case 1:
+        pid = vfork();
+        if (pid == 0) {
+            execvp("true", arguments);
+            _exit(127);
+        }
+        if (waitpid(pid, &status, 0) != pid)
+            _exit(EXIT_DIED);
+        check_status(status);
+        break;
+    case 2:
+        check_status(system("true"));
+        break;
+    default: {
+        char line[16] = "";
+        FILE *stream = popen("echo hello", "r");
+        if (!stream || !fgets(line, sizeof(line), stream) || strcmp(line, "hello\n"))
+            _exit(EXIT_DIED);
+        check_status(pclose(stream));
+    }
+    }
+}
+
+static void test_spawn(void)
+{
+    static struct churn mine = {.random = 5};
+    for (long i = 0; i < n_forks; i++) {
+        spawn_once(i);
+        for (int j = 0; j < 100; j++)
+            churn_step(&mine);
+    }
+    say("spawned\n");
+    char byte;
+    while (read(0, &byte, 1) > 0)
+        ;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s threads|signal|signal-threads|spawn N\n", argv[0]);
+        return 2;
+    }
+    const char *mode = argv[1];
+    n_forks = atol(argv[2]);
+    signal(SIGALRM, alarm_rang);
+    alarm(ALARM_SECONDS);
+    in_threads = strcmp(mode, "signal") != 0;
+
+    pthread_t threads[2];
+    sigset_t all, before;
+    sigfillset(&all);
+    sigdelset(&all, SIGALRM);
+    /* The timer's signal is for the main thread. */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (size_t i = 0; in_threads && i < 2; i++)
+        pthread_create(&threads[i], NULL, churn_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    if (strcmp(mode, "threads") == 0)
+        test_threads();
+    else if (strcmp(mode, "signal") == 0 || strcmp(mode, "signal-threads") == 0)
+        test_signal();
+    else if (strcmp(mode, "spawn") == 0)
+        test_spawn();
+    else
+        return 2;
+    __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; in_threads && i < 2; i++)
+        pthread_join(threads[i], NULL);
+    say("ok\n");
+    return 0;
+}
