@@ -1,0 +1,78 @@
+/*
+ * A client: a program that said Hello, as the memory side of the daemon knows it. Its ledger, its
+ * slots, its extents. The socket is the peer's business (peer.h).
+ *
+ * Invariants: leased_bytes is the sum of the extents on `leases`; each of those is LEASED, points
+ * back here, and holds a run of slots. Every word of `ledger` is the client's to scribble on: it is
+ * read once and checked, never believed.
+ *
+ * Loop thread only.
+ */
+#ifndef HAKMEMD_CLIENT_H
+#define HAKMEMD_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/ledger.h"
+#include "common/list.h"
+#include "hakmemd/extent.h"
+#include "hakmemd/quota.h"
+#include "hakmemd/slots.h"
+
+#define CLIENT_MAX_SLOTS 32768u
+
+struct client {
+    struct list link; /* leases.clients */
+    pid_t pid;
+    uid_t uid;
+    char program[64];
+    uint64_t connected_ms;
+    uint64_t held_bytes;
+    struct quota_user *user;
+    struct quota_charge charge; /* QUOTA_CLIENTS */
+    struct ledger *ledger;
+    uint32_t n_slots;
+    struct slots *slots;
+    struct list leases; /* extent.link */
+    uint64_t leased_bytes;
+    uint64_t n_leases_total;
+    uint64_t n_denied_total;
+
+    /* reclaim.c's */
+    uint32_t n_punching;                     /* extents with a punch in flight */
+    bool ending;                             /* no punch is to be begun */
+    void (*on_quiet)(struct client *client); /* once, when ending and n_punching is 0 */
+    void *on_quiet_data;
+};
+
+/* What the ledger says of a client's SuperSlabs, in bytes; of what we know to be leased to it, no
+ * more. */
+struct client_usage {
+    uint64_t active_bytes;
+    uint64_t idle_bytes;
+    uint64_t reclaimed_bytes;
+    uint64_t pinned_bytes;
+};
+
+/*
+ * 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `ledger_fd_out` is the caller's:
+ * to send and to close.
+ */
+int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out,
+               struct client **client_out);
+/* Leases nothing any more. Accepts NULL. */
+void client_free(struct client *client);
+
+/* Puts a LEASED extent on the client's list, with slots that read EMPTY. -ENOSPC: out of slots. */
+int client_add_extent(struct client *client, struct extent *extent);
+/* Takes it off again; its slots read EMPTY, whatever the client wrote. */
+void client_remove_extent(struct client *client, struct extent *extent);
+
+void client_add_usage(const struct client *client, struct client_usage *usage);
+void client_set_pressure(struct client *client, enum ledger_pressure pressure);
+
+bool client_is_valid(struct client *client);
+
+#endif

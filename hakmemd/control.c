@@ -1,0 +1,286 @@
+/* See control.h. */
+#include "hakmemd/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conn.h"
+#include "hakmemd/clock.h"
+
+/* What a Client without classes takes in a packet at most: 15 varints of up to 12 bytes and the
+ * name. */
+#define CLIENT_PACKED_MAX_BYTES 272
+#define CLIENTS_MAX             (CONN_REPLY_MAX_BYTES / CLIENT_PACKED_MAX_BYTES - 1)
+
+void control_reply_deinit(struct control_reply *reply)
+{
+    free(reply->client_list);
+    free(reply->client_pointers);
+    reply->client_list = NULL;
+    reply->client_pointers = NULL;
+    reply->n_client_capacity = 0;
+}
+
+void control_ping(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
+{
+    hakmem__ping_reply__init(&memory->ping);
+    memory->ping.pid = (uint32_t)getpid();
+    memory->ping.uptime_ms = clock_now_ms() - control->stats->started_ms;
+    memory->ping.version = (char *)HAKMEM_VERSION;
+    reply->body_case = HAKMEM__REPLY__BODY_PING;
+    reply->ping = &memory->ping;
+}
+
+static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
+{
+    out->leases_total = stats->leases_total;
+    out->denied_total = stats_denied_total(stats);
+    out->denied_quota_total = stats->denied_quota_total;
+    out->denied_memory_total = stats->denied_memory_total;
+    out->denied_busy_total = stats->denied_busy_total;
+    out->reclaimed_bytes_total = stats->reclaimed_bytes_total;
+    out->scrubbed_bytes_total = stats->scrubbed_bytes_total;
+    out->discarded_bytes_total = stats->discarded_bytes_total;
+    out->created_bytes_total = stats->created_bytes_total;
+    out->returned_bytes_total = stats->returned_bytes_total;
+    out->reused_bytes_total = stats->reused_bytes_total;
+    out->protocol_errors_total = stats->protocol_errors_total;
+    out->connections_total = stats->connections_total;
+    out->prewarm_errors_total = stats->prewarm_errors_total;
+    out->collapse_total = stats->collapse_total;
+    out->pressure_events_total = stats->pressure_events_total;
+    out->accept_errors_total = stats->accept_errors_total;
+}
+
+void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
+{
+    const struct stats *stats = control->stats;
+    Hakmem__StatsReply *out = &memory->stats;
+    struct client_usage usage = {0};
+
+    list_for_each(it, &control->leases->clients)
+    {
+        client_add_usage(list_entry(it, struct client, link), &usage);
+    }
+    hakmem__stats_reply__init(out);
+    add_totals(stats, out);
+    out->clients = control->leases->n_clients;
+    out->stock_bytes = stats->stock_bytes;
+    out->stock_huge_bytes = stats->stock_huge_bytes;
+    out->leased_bytes = stats->leased_bytes;
+    out->orphan_bytes = stats->orphan_bytes;
+    out->scrubbing_bytes = stats->scrubbing_bytes;
+    out->active_bytes = usage.active_bytes;
+    out->idle_bytes = usage.idle_bytes;
+    out->reclaimed_bytes = usage.reclaimed_bytes;
+    out->pinned_bytes = usage.pinned_bytes;
+    out->uptime_seconds = (clock_now_ms() - stats->started_ms) / 1000;
+    out->pressure_level = (uint32_t)pressure_level(control->pressure);
+    out->held_bytes = stats->held_bytes;
+    out->stock_target_bytes = pool_target_bytes(control->pool);
+    reply->body_case = HAKMEM__REPLY__BODY_STATS;
+    reply->stats = out;
+}
+
+/* The kernel's word in brackets, or "unknown". */
+static void read_shmem_enabled(char *text, size_t capacity)
+{
+    char line[128];
+    snprintf(text, capacity, "unknown");
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+    if (!file)
+        return;
+    if (fgets(line, sizeof(line), file)) {
+        char *from = strchr(line, '[');
+        char *to = from ? strchr(from, ']') : NULL;
+        if (to)
+            snprintf(text, capacity, "%.*s", (int)(to - from - 1), from + 1);
+    }
+    fclose(file);
+}
+
+void control_pool(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
+{
+    const struct pool *pool = control->pool;
+    Hakmem__PoolReply *out = &memory->pool;
+
+    hakmem__pool_reply__init(out);
+    for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
+        Hakmem__PoolOrder *one = &memory->orders[order];
+        hakmem__pool_order__init(one);
+        one->extent_slabs = 1u << order;
+        one->n_extents = pool->n_fresh[order];
+        one->n_recycled = pool->n_recycled[order];
+        one->huge_bytes = pool_huge_bytes(pool, order);
+        memory->order_pointers[order] = one;
+    }
+    out->n_orders = POOL_N_ORDERS;
+    out->orders = memory->order_pointers;
+    out->min_bytes = pool->settings.min_bytes;
+    out->max_bytes = pool->settings.max_bytes;
+    out->target_bytes = pool_target_bytes(pool);
+    out->stock_bytes = control->stats->stock_bytes;
+    out->stock_huge_bytes = control->stats->stock_huge_bytes;
+    out->backing_wanted = (char *)pool_backing_name(pool->settings.backing);
+    out->backing_achieved = (char *)pool->achieved;
+    read_shmem_enabled(memory->shmem_enabled, sizeof(memory->shmem_enabled));
+    out->shmem_enabled = memory->shmem_enabled;
+    out->pressure_source = (char *)pressure_source(control->pressure);
+    out->fd_limit = control->stats->fd_limit;
+    out->fd_used = stats_fds_used(control->stats);
+    out->lease_rate_bytes_per_second = pool->rate_bytes;
+    reply->body_case = HAKMEM__REPLY__BODY_POOL;
+    reply->pool = out;
+}
+
+/* A product of a client's figures, which may be anything. */
+static uint64_t times(uint64_t blocks, uint32_t block_bytes)
+{
+    uint64_t n_bytes;
+    return __builtin_mul_overflow(blocks, block_bytes, &n_bytes) ? UINT64_MAX : n_bytes;
+}
+
+static uint64_t less(uint64_t from, uint64_t what)
+{
+    return from > what ? from - what : 0;
+}
+
+/* Relaxed reads throughout: figures to show, each read once, as the client claims them. */
+static void read_class(const struct ledger_class *from, Hakmem__ClassUsage *out)
+{
+    uint32_t block_bytes = atomic_load_relaxed(&from->block_bytes);
+    uint64_t out_blocks = atomic_load_relaxed(&from->out_blocks);
+    uint64_t cached_blocks = atomic_load_relaxed(&from->cached_blocks);
+    hakmem__class_usage__init(out);
+    out->block_bytes = block_bytes;
+    out->span_bytes = atomic_load_relaxed(&from->span_bytes);
+    out->live_bytes = times(less(out_blocks, cached_blocks), block_bytes);
+    out->cached_bytes = times(cached_blocks, block_bytes);
+    out->fragmented_bytes = less(out->span_bytes, times(out_blocks, block_bytes));
+}
+
+static uint64_t add_capped(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static void fill_client(const struct client *client, struct control_reply *memory,
+                        bool with_classes, Hakmem__Client *out)
+{
+    const struct ledger *ledger = client->ledger;
+    struct client_usage usage = {0};
+
+    client_add_usage(client, &usage);
+    hakmem__client__init(out);
+    out->pid = (uint32_t)client->pid;
+    out->uid = client->uid;
+    out->program = (char *)client->program;
+    out->leased_bytes = client->leased_bytes;
+    out->active_bytes = usage.active_bytes;
+    out->idle_bytes = usage.idle_bytes;
+    out->reclaimed_bytes = usage.reclaimed_bytes;
+    out->pinned_bytes = usage.pinned_bytes;
+    out->leases = client->n_leases_total;
+    out->denied = client->n_denied_total;
+    out->connected_ms = clock_now_ms() - client->connected_ms;
+    out->private_bytes = atomic_load_relaxed(&ledger->counters.private_bytes);
+    out->fallbacks = atomic_load_relaxed(&ledger->counters.fallbacks);
+    for (unsigned i = 0; i < LEDGER_N_CLASSES; i++) {
+        Hakmem__ClassUsage *usage_of_class = &memory->classes[i];
+        read_class(&ledger->classes[i], usage_of_class);
+        out->live_bytes = add_capped(out->live_bytes, usage_of_class->live_bytes);
+        out->cached_bytes = add_capped(out->cached_bytes, usage_of_class->cached_bytes);
+        out->fragmented_bytes = add_capped(out->fragmented_bytes, usage_of_class->fragmented_bytes);
+        if (with_classes && usage_of_class->span_bytes > 0)
+            memory->class_pointers[out->n_classes++] = usage_of_class;
+    }
+    if (with_classes)
+        out->classes = memory->class_pointers;
+}
+
+static int grow_client_list(struct control_reply *memory, size_t n)
+{
+    if (n <= memory->n_client_capacity)
+        return 0;
+    Hakmem__Client *list = realloc(memory->client_list, n * sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    memory->client_list = list;
+    Hakmem__Client **pointers = realloc(memory->client_pointers, n * sizeof(Hakmem__Client *));
+    if (!pointers)
+        return -ENOMEM;
+    memory->client_pointers = pointers;
+    memory->n_client_capacity = n;
+    return 0;
+}
+
+int control_clients(struct control *control, uint32_t only_pid, struct control_reply *memory,
+                    Hakmem__Reply *reply)
+{
+    Hakmem__ClientsReply *out = &memory->clients;
+    size_t n_max = only_pid ? 1 : control->leases->n_clients;
+    int r = grow_client_list(memory, n_max > CLIENTS_MAX ? CLIENTS_MAX : n_max);
+    if (r < 0)
+        return r;
+    hakmem__clients_reply__init(out);
+    list_for_each(it, &control->leases->clients)
+    {
+        const struct client *client = list_entry(it, struct client, link);
+        if (only_pid && (uint32_t)client->pid != only_pid)
+            continue;
+        if (out->n_clients == memory->n_client_capacity || out->n_clients == n_max)
+            break;
+        Hakmem__Client *one = &memory->client_list[out->n_clients];
+        fill_client(client, memory, only_pid != 0, one);
+        memory->client_pointers[out->n_clients++] = one;
+    }
+    out->clients = memory->client_pointers;
+    out->total = (uint32_t)control->leases->n_clients;
+    reply->body_case = HAKMEM__REPLY__BODY_CLIENTS;
+    reply->clients = out;
+    return 0;
+}
+
+void control_trim(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
+{
+    hakmem__trim_reply__init(&memory->trim);
+    memory->trim.released_bytes = pool_trim(control->pool) + reclaim_all(control->reclaim);
+    reply->body_case = HAKMEM__REPLY__BODY_TRIM;
+    reply->trim = &memory->trim;
+}
+
+void control_prewarm(struct control *control, uint64_t n_bytes, struct control_reply *memory,
+                     Hakmem__Reply *reply)
+{
+    hakmem__prewarm_reply__init(&memory->prewarm);
+    memory->prewarm.target_bytes = pool_ask(control->pool, n_bytes);
+    reply->body_case = HAKMEM__REPLY__BODY_PREWARM;
+    reply->prewarm = &memory->prewarm;
+}
+
+void control_drain(struct control *control, bool resume, struct control_reply *memory,
+                   Hakmem__Reply *reply)
+{
+    control->leases->draining = !resume;
+    pressure_set_drained(control->pressure, !resume);
+    hakmem__drain_reply__init(&memory->drain);
+    reply->body_case = HAKMEM__REPLY__BODY_DRAIN;
+    reply->drain = &memory->drain;
+}
+
+int control_set_quota(struct control *control, const Hakmem__SetQuota *order,
+                      struct control_reply *memory, Hakmem__Reply *reply)
+{
+    uid_t uid = order->uid;
+    int r = quota_set(control->quota, order->key, order->value, order->one_user ? &uid : NULL);
+    if (r < 0)
+        return r;
+    hakmem__set_quota_reply__init(&memory->set_quota);
+    reply->body_case = HAKMEM__REPLY__BODY_SET_QUOTA;
+    reply->set_quota = &memory->set_quota;
+    return 0;
+}

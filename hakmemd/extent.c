@@ -1,0 +1,154 @@
+/* See extent.h. */
+#include "hakmemd/extent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "hakmemd/memfd.h"
+
+static_assert(EXTENT_MAX_SLABS <= 16, "a 16-bit mask holds a bit per SuperSlab");
+
+static struct list *bucket(struct extents *extents, uint64_t id)
+{
+    return &extents->buckets[id % EXTENTS_N_BUCKETS];
+}
+
+void extents_init(struct extents *extents, struct stats *stats, struct workers *workers)
+{
+    extents->stats = stats;
+    extents->workers = workers;
+    extents->last_id = 0;
+    for (size_t i = 0; i < EXTENTS_N_BUCKETS; i++)
+        list_init(&extents->buckets[i]);
+}
+
+int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
+               struct extent **extent_out)
+{
+    if (!stats_fds_available(extents->stats, 1))
+        return -EMFILE;
+    struct extent *extent = calloc(1, sizeof(*extent));
+    if (!extent)
+        return -ENOMEM;
+    int r = memfd_create_extent((size_t)n_slabs << SUPERSLAB_SHIFT, backing == BACKING_HUGETLB,
+                                &extent->fd);
+    if (r < 0) {
+        free(extent);
+        return r;
+    }
+    extent->extents = extents;
+    extent->id = ++extents->last_id;
+    extent->n_slabs = n_slabs;
+    extent->work.backing = backing;
+    list_init(&extent->link);
+    list_init(&extent->age_link);
+    list_push_back(bucket(extents, extent->id), &extent->hash_link);
+    extents->stats->n_extents++;
+    *extent_out = extent;
+    return 0;
+}
+
+struct extent *extent_find(struct extents *extents, uint64_t id)
+{
+    list_for_each(it, bucket(extents, id))
+    {
+        struct extent *extent = list_entry(it, struct extent, hash_link);
+        if (extent->id == id)
+            return extent;
+    }
+    return NULL;
+}
+
+bool extent_transition_is_allowed(enum extent_state from, enum extent_state to)
+{
+    switch (from) {
+    case EXTENT_NEW:
+        return to == EXTENT_STOCK || to == EXTENT_LEASED || to == EXTENT_DISCARDED;
+    case EXTENT_STOCK:
+        return to == EXTENT_LEASED || to == EXTENT_DISCARDED;
+    case EXTENT_LEASED:
+    case EXTENT_ORPHAN:
+        return to == EXTENT_ORPHAN || to == EXTENT_SCRUBBING || to == EXTENT_DISCARDED;
+    case EXTENT_SCRUBBING:
+        return to == EXTENT_RECYCLED || to == EXTENT_DISCARDED;
+    case EXTENT_RECYCLED:
+        return to == EXTENT_LEASED || to == EXTENT_DISCARDED;
+    default:
+        return false;
+    }
+}
+
+static uint64_t *bytes_of(struct stats *stats, enum extent_state state)
+{
+    switch (state) {
+    case EXTENT_STOCK:
+    case EXTENT_RECYCLED:
+        return &stats->stock_bytes;
+    case EXTENT_LEASED:
+        return &stats->leased_bytes;
+    case EXTENT_ORPHAN:
+        return &stats->orphan_bytes;
+    case EXTENT_SCRUBBING:
+        return &stats->scrubbing_bytes;
+    default:
+        return NULL;
+    }
+}
+
+static bool is_in_stock(enum extent_state state)
+{
+    return state == EXTENT_STOCK || state == EXTENT_RECYCLED;
+}
+
+void extent_change_state(struct extent *extent, enum extent_state to)
+{
+    struct stats *stats = extent->extents->stats;
+    enum extent_state from = extent->state;
+    uint64_t n_bytes = extent_bytes(extent);
+
+    check_or_trap(extent_transition_is_allowed(from, to));
+    if (from == EXTENT_NEW && to != EXTENT_DISCARDED)
+        stats->created_bytes_total += n_bytes;
+    if (from != EXTENT_NEW && to == EXTENT_DISCARDED)
+        stats->discarded_bytes_total += n_bytes;
+    if (bytes_of(stats, from))
+        *bytes_of(stats, from) -= n_bytes;
+    if (bytes_of(stats, to))
+        *bytes_of(stats, to) += n_bytes;
+    if (is_in_stock(from))
+        stats->stock_huge_bytes -= extent_huge_bytes(extent);
+    if (is_in_stock(to))
+        stats->stock_huge_bytes += extent_huge_bytes(extent);
+    extent->state = to;
+    check_debug(stats_is_valid(stats));
+}
+
+static void close_run(struct worker_job *job)
+{
+    struct extent *extent = list_entry(job, struct extent, work.job);
+    close(extent->fd);
+    extent->fd = -1;
+}
+
+static void close_done(struct worker_job *job)
+{
+    struct extent *extent = list_entry(job, struct extent, work.job);
+    extent->extents->stats->n_extents--;
+    list_remove(&extent->hash_link);
+    free(extent);
+}
+
+void extent_discard(struct extent *extent)
+{
+    check_or_trap(!extent->punch.in_flight);
+    list_remove(&extent->link);
+    list_remove(&extent->age_link);
+    quota_discharge(&extent->charge);
+    extent->client = NULL;
+    extent_change_state(extent, EXTENT_DISCARDED);
+    extent->work.job.run = close_run;
+    extent->work.job.done = close_done;
+    workers_submit(extent->extents->workers, &extent->work.job, WORKER_URGENT);
+}

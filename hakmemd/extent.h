@@ -1,0 +1,139 @@
+/*
+ * The extent: one memfd of 1, 2, 4, 8 or 16 SuperSlabs, from its creation to its end, and the only
+ * place where its state changes.
+ *
+ *   NEW ── prewarmed ──> STOCK ── leased ──> LEASED ── returned, client gone ──> (proof) ──>
+ * SCRUBBING ──> RECYCLED └── leased cold ─────────────────────────^  ^ │                          │
+ *                                                └── leased again, same user
+ * ──────┼──────────────────────────┘ └─ not exclusive ─> ORPHAN ─> (proof) and any of them ──>
+ * DISCARDED, which is the end. See extent_transition_is_allowed().
+ *
+ * Invariants: an extent is in the byte count of exactly one state (stats.h). A recycled or
+ * scrubbing extent, like a leased one or an orphan, is charged to its user; a fresh one to nobody.
+ * It is never leased to another user than that.
+ *
+ * Loop thread only, except what a job's run() works on: the descriptor and the job's own fields.
+ */
+#ifndef HAKMEMD_EXTENT_H
+#define HAKMEMD_EXTENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "common/superslab.h"
+#include "hakmemd/quota.h"
+#include "hakmemd/stats.h"
+#include "hakmemd/worker.h"
+
+enum extent_state {
+    EXTENT_NEW,       /* made, perhaps being prewarmed; not counted yet */
+    EXTENT_STOCK,     /* fresh: for anybody */
+    EXTENT_LEASED,    /* in a client's hands */
+    EXTENT_ORPHAN,    /* the client let go of it, something else did not */
+    EXTENT_SCRUBBING, /* proved ours alone; being cleared on a worker */
+    EXTENT_RECYCLED,  /* clear, on its user's shelf */
+    EXTENT_DISCARDED, /* being closed on a worker, then gone */
+    EXTENT_N_STATES
+};
+
+/* Reclaim's memory of one SuperSlab: the state word last seen, and since when. */
+struct extent_watch {
+    uint32_t word;
+    uint32_t since_ms; /* of clock_now_ms(), wrapping */
+};
+
+/* A punch under way: at most one per extent. */
+struct extent_punch {
+    struct worker_job job;
+    bool in_flight;
+    uint16_t slabs;
+    int error;
+    uint32_t words[EXTENT_MAX_SLABS]; /* the RECLAIMING words written, to be changed on */
+};
+
+/* How an extent's pages are, or are to be, made. */
+enum extent_backing { BACKING_AUTO, BACKING_THP, BACKING_4K, BACKING_HUGETLB };
+
+/* What prewarm or scrub is to do, and what it found: the job's own, while one runs. */
+struct extent_work {
+    struct worker_job job;
+    void *owner; /* the module that submitted it */
+    enum extent_backing backing;
+    uint16_t keep_slabs; /* in: SuperSlabs whose pages are worth clearing rather than making anew */
+    uint16_t huge_slabs; /* out: as measured */
+    uint32_t n_collapsed;
+    int error;
+};
+
+struct client;
+
+struct extent {
+    struct list link;      /* pool.fresh[], user.shelf[], client.leases or scrub.orphans[] */
+    struct list age_link;  /* pool.recycled, while RECYCLED */
+    struct list hash_link; /* extents.buckets[] */
+    struct extents *extents;
+    uint64_t id;
+    int fd; /* D, see memfd.h */
+    uint32_t n_slabs;
+    enum extent_state state;
+    uint16_t huge_slabs;    /* bit per SuperSlab: a 2 MiB page, as last measured */
+    uint16_t punched_slabs; /* bit per SuperSlab: punched at some time in this lease */
+
+    struct quota_charge charge;
+    struct client *client; /* while LEASED */
+    uint32_t first_slot;   /* while LEASED */
+    struct extent_watch watch[EXTENT_MAX_SLABS];
+    struct extent_punch punch;
+
+    struct extent_work work;
+    uint64_t due_ms;   /* ORPHAN: next look. RECYCLED: since */
+    unsigned back_off; /* ORPHAN: index into scrub.orphans */
+};
+
+#define EXTENTS_N_BUCKETS 1024
+
+/* Every extent there is. */
+struct extents {
+    struct stats *stats;
+    struct workers *workers;
+    uint64_t last_id;
+    struct list buckets[EXTENTS_N_BUCKETS];
+};
+
+void extents_init(struct extents *extents, struct stats *stats, struct workers *workers);
+
+/* A NEW extent without pages. 0, -EMFILE (too few descriptors left), or another negative errno. */
+int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
+               struct extent **extent_out);
+
+struct extent *extent_find(struct extents *extents, uint64_t id);
+
+bool extent_transition_is_allowed(enum extent_state from, enum extent_state to);
+
+/* Changes the state and the byte counts with it. Traps on a transition that is not allowed: it
+ * would be our own bug. */
+void extent_change_state(struct extent *extent, enum extent_state to);
+
+/* The end of it from any state: off its list, uncharged, closed on a worker (freeing many pages
+ * takes a while). */
+void extent_discard(struct extent *extent);
+
+static inline uint64_t extent_bytes(const struct extent *extent)
+{
+    return (uint64_t)extent->n_slabs << SUPERSLAB_SHIFT;
+}
+
+static inline uint64_t extent_huge_bytes(const struct extent *extent)
+{
+    return (uint64_t)__builtin_popcount(extent->huge_slabs) << SUPERSLAB_SHIFT;
+}
+
+/* A bit for each SuperSlab. */
+static inline uint16_t extent_all_slabs(const struct extent *extent)
+{
+    return (uint16_t)((1u << extent->n_slabs) - 1);
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* See lease.h. */
+#include "hakmemd/lease.h"
+
+#include <errno.h>
+
+#include "common/check.h"
+#include "hakmemd/memfd.h"
+
+void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
+                 struct reclaim *reclaim, struct stats *stats)
+{
+    *leases = (struct leases){.pool = pool, .scrub = scrub, .reclaim = reclaim, .stats = stats};
+    list_init(&leases->clients);
+}
+
+void lease_add_client(struct leases *leases, struct client *client)
+{
+    list_push_back(&leases->clients, &client->link);
+    leases->n_clients++;
+}
+
+static uint64_t order_bytes(unsigned order)
+{
+    return (uint64_t)SUPERSLAB_BYTES << order;
+}
+
+/* log2 of the largest extent that is no larger than `n_slabs`. */
+static unsigned order_within(uint32_t n_slabs)
+{
+    if (n_slabs >= EXTENT_MAX_SLABS)
+        return EXTENT_MAX_ORDER;
+    return 31u - (unsigned)__builtin_clz(n_slabs);
+}
+
+/* The largest order from `low` to `*order` that the client may still get. */
+static int fit_client_limit(const struct client *client, unsigned low, unsigned *order)
+{
+    uint64_t limit = quota_user_limits(client->user).bytes_per_client;
+    uint64_t room = limit > client->leased_bytes ? limit - client->leased_bytes : 0;
+    for (unsigned i = *order + 1; i-- > low;) {
+        if (order_bytes(i) <= room) {
+            *order = i;
+            return 0;
+        }
+    }
+    return LEASE_CLIENT_LIMIT;
+}
+
+/*
+ * Charges the user for the largest order from `low` to `*order` that its quota has room for. Its
+ * own recycled memory counts in that quota: it makes room first.
+ */
+static int charge_user(struct leases *leases, struct client *client, unsigned low, unsigned *order,
+                       struct quota_charge *charge)
+{
+    for (unsigned i = *order + 1; i-- > low;) {
+        int r;
+        do {
+            r = quota_charge(charge, client->user, QUOTA_BYTES, order_bytes(i));
+        } while (r == QUOTA_EXCEEDED && pool_drop_one_recycled(leases->pool, client->user));
+        if (r == 0) {
+            *order = i;
+            return 0;
+        }
+    }
+    return LEASE_USER_LIMIT;
+}
+
+/* An extent of order `low` to `high` that is not the user's own: fresh, else made cold if
+ * `may_be_cold`. */
+static int take_new(struct leases *leases, struct client *client, unsigned low, unsigned high,
+                    bool may_be_cold, struct extent **extent_out)
+{
+    struct quota_charge charge = {0};
+    struct extent *extent;
+
+    if (leases->refusing)
+        return LEASE_NO_MEMORY;
+    int r = charge_user(leases, client, low, &high, &charge);
+    if (r != 0)
+        return r;
+    extent = pool_take_fresh(leases->pool, low, high);
+    if (!extent) {
+        r = may_be_cold ? pool_make_cold(leases->pool, high, &extent) : -EAGAIN;
+        if (r < 0) {
+            quota_discharge(&charge);
+            return LEASE_NO_MEMORY;
+        }
+        leases->stats->cold_leases_total++;
+    }
+    /* Charged for `high`; a smaller one came: charge what it is. That is less, so it cannot be
+     * refused. */
+    quota_discharge(&charge);
+    r = quota_charge(&extent->charge, client->user, QUOTA_BYTES, extent_bytes(extent));
+    check_or_trap(r == 0);
+    pool_note_demand(leases->pool, high);
+    *extent_out = extent;
+    return 0;
+}
+
+static int take_one(struct leases *leases, struct client *client, unsigned low, unsigned high,
+                    bool may_be_cold, struct extent **extent_out)
+{
+    struct extent *extent = pool_take_recycled(leases->pool, client->user, low, high);
+    if (extent) {
+        leases->stats->reused_bytes_total += extent_bytes(extent);
+        *extent_out = extent;
+        return 0;
+    }
+    return take_new(leases, client, low, high, may_be_cold, extent_out);
+}
+
+/* Puts the extent into the client's hands. On failure it is discarded. */
+static int hand_over(struct leases *leases, struct client *client, struct extent *extent,
+                     struct lease_grant *grant)
+{
+    int fd;
+    int r = memfd_reopen(extent->fd, &fd);
+    if (r < 0) {
+        extent_discard(extent);
+        return LEASE_NO_MEMORY;
+    }
+    extent_change_state(extent, EXTENT_LEASED);
+    r = client_add_extent(client, extent);
+    if (r < 0) { /* out of slots: there are as many as bytes_per_client was good for at Hello */
+        conn_close_fds(&fd, 1);
+        extent_discard(extent);
+        return LEASE_CLIENT_LIMIT;
+    }
+    leases->stats->leases_total++;
+    *grant = (struct lease_grant){.extent = extent, .fd = fd};
+    return 0;
+}
+
+static void count_refusal(struct leases *leases, struct client *client, int r)
+{
+    client->n_denied_total++;
+    if (r == LEASE_USER_LIMIT || r == LEASE_CLIENT_LIMIT)
+        leases->stats->denied_quota_total++;
+    else if (r == LEASE_DRAINING)
+        leases->stats->denied_busy_total++;
+    else
+        leases->stats->denied_memory_total++;
+}
+
+int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, uint32_t run_slabs,
+                size_t max_grants, struct lease_grant grants[CONN_MAX_FDS], size_t *n_grants_out)
+{
+    unsigned low = extent_order(run_slabs);
+    uint32_t n_left = n_slabs > run_slabs ? n_slabs : run_slabs;
+    size_t n = 0;
+    int r = leases->draining ? LEASE_DRAINING : 0;
+
+    while (r == 0 && n < max_grants && n_left >= run_slabs) {
+        struct extent *extent;
+        unsigned high = order_within(n_left);
+        r = fit_client_limit(client, low, &high);
+        if (r == 0)
+            r = take_one(leases, client, low, high, n == 0, &extent);
+        if (r == 0)
+            r = hand_over(leases, client, extent, &grants[n]);
+        if (r == 0) {
+            n_left -= extent->n_slabs;
+            n++;
+        }
+    }
+    if (n == 0) {
+        count_refusal(leases, client, r);
+        return r;
+    }
+    reclaim_watch(leases->reclaim);
+    check_debug(client_is_valid(client) && pool_is_valid(leases->pool));
+    *n_grants_out = n;
+    return 0;
+}
+
+static void take_back(struct leases *leases, struct client *client, struct extent *extent)
+{
+    client_remove_extent(client, extent);
+    leases->stats->returned_bytes_total += extent_bytes(extent);
+    scrub_accept(leases->scrub, extent);
+}
+
+bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id)
+{
+    struct extent *extent = extent_find(leases->pool->extents, extent_id);
+    if (!extent || extent->client != client || extent->punch.in_flight)
+        return false;
+    take_back(leases, client, extent);
+    return true;
+}
+
+void lease_end(struct leases *leases, struct client *client)
+{
+    leases->stats->held_bytes -= client->held_bytes;
+    leases->n_clients--;
+    list_for_each_safe(it, &client->leases)
+    {
+        take_back(leases, client, list_entry(it, struct extent, link));
+    }
+    client_free(client);
+}

@@ -1,0 +1,70 @@
+/*
+ * Leasing: which extents a client gets, and how they come back.
+ *
+ * A grant takes, for each piece of what is asked, the largest extent that fits: first from the
+ * user's own shelf (already charged), then from the fresh stock, and if there is nothing at all,
+ * one made on the spot without pages, so that a client never waits for a prewarm. Two limits bound
+ * it: the client's and its user's.
+ *
+ * Invariant: every extent of a client is LEASED, on its list and charged to its user, before its
+ * descriptor is sent. Loop thread only.
+ */
+#ifndef HAKMEMD_LEASE_H
+#define HAKMEMD_LEASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/conn.h"
+#include "common/list.h"
+#include "hakmemd/client.h"
+#include "hakmemd/pool.h"
+#include "hakmemd/reclaim.h"
+#include "hakmemd/scrub.h"
+
+/* Positive, documented conditions of lease_grant(): nothing was granted. */
+#define LEASE_USER_LIMIT   1 /* quota.bytes_per_user */
+#define LEASE_CLIENT_LIMIT 2 /* quota.bytes_per_client */
+#define LEASE_NO_MEMORY    3 /* out of stock, and memory or descriptors are short */
+#define LEASE_DRAINING     4
+
+struct leases {
+    struct pool *pool;
+    struct scrub *scrub;
+    struct reclaim *reclaim;
+    struct stats *stats;
+    bool refusing;       /* pressure: lease only what the user has on its own shelf */
+    bool draining;       /* lease nothing */
+    struct list clients; /* client.link */
+    uint64_t n_clients;
+};
+
+/* One extent of a grant: `fd` is a descriptor of its own, to be sent and then closed by whoever
+ * holds the grant. */
+struct lease_grant {
+    struct extent *extent;
+    int fd;
+};
+
+void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
+                 struct reclaim *reclaim, struct stats *stats);
+
+/* The client becomes one of those watched. */
+void lease_add_client(struct leases *leases, struct client *client);
+
+/*
+ * Grants up to `n_slabs` SuperSlabs, in at most CONN_MAX_FDS extents of at least `run_slabs` (a
+ * valid extent size). 0 and at least one grant, or one of the conditions above; every refusal is
+ * counted.
+ */
+int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, uint32_t run_slabs,
+                size_t max_grants, struct lease_grant grants[CONN_MAX_FDS], size_t *n_grants_out);
+
+/* Takes an extent back. False: it is not this client's, or a punch is working on it, as with no
+ * honest client. */
+bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id);
+
+/* Consumes the client, whose punches are over (reclaim_end): its extents go on. */
+void lease_end(struct leases *leases, struct client *client);
+
+#endif

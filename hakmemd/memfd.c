@@ -1,0 +1,115 @@
+/* See memfd.h. */
+#include "hakmemd/memfd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/superslab.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
+#endif
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21U << 26)
+#endif
+
+static int create_sealed(const char *name, size_t n_bytes, unsigned flags)
+{
+    flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+        fd = memfd_create(name, flags);
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)n_bytes) < 0 || fchmod(fd, 0600) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        int r = -errno;
+        close(fd);
+        return r;
+    }
+    return fd;
+}
+
+int memfd_reopen(int fd, int *fd_out)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int reopened = open(path, O_RDWR | O_CLOEXEC);
+    if (reopened < 0)
+        return -errno;
+    *fd_out = reopened;
+    return 0;
+}
+
+int memfd_create_extent(size_t n_bytes, bool hugetlb, int *fd_out)
+{
+    unsigned flags = hugetlb ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+    int original = create_sealed("hakmem-extent", n_bytes, flags);
+    if (original < 0)
+        return original;
+    int r = memfd_reopen(original, fd_out);
+    close(original);
+    return r;
+}
+
+int memfd_create_ledger(size_t n_bytes, int *fd_out)
+{
+    int fd = create_sealed("hakmem-ledger", n_bytes, 0);
+    if (fd < 0)
+        return fd;
+    *fd_out = fd;
+    return 0;
+}
+
+int memfd_prove_exclusive(int fd)
+{
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+        return errno == EAGAIN || errno == EBUSY ? MEMFD_SHARED : -errno;
+    /* Nobody can open it between the two but by /proc/PID/fd of this very process. */
+    if (fcntl(fd, F_SETLEASE, F_UNLCK) < 0)
+        return -errno;
+    return 0;
+}
+
+int memfd_punch(int fd, uint32_t first, uint32_t n_slabs)
+{
+    off_t at = (off_t)first << SUPERSLAB_SHIFT;
+    off_t n_bytes = (off_t)n_slabs << SUPERSLAB_SHIFT;
+    int r;
+    do {
+        r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n_bytes);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+int memfd_map(int fd, uint32_t n_slabs, struct memfd_mapping *mapping_out)
+{
+    struct memfd_mapping mapping = {.n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT};
+    mapping.reserve_bytes = mapping.n_bytes + SUPERSLAB_BYTES;
+    mapping.reserve = mmap(NULL, mapping.reserve_bytes, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping.reserve == MAP_FAILED)
+        return -errno;
+    uintptr_t aligned =
+        ((uintptr_t)mapping.reserve + SUPERSLAB_BYTES - 1) & ~(uintptr_t)(SUPERSLAB_BYTES - 1);
+    mapping.bytes = mmap((void *)aligned, mapping.n_bytes, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_FIXED, fd, 0);
+    if (mapping.bytes == MAP_FAILED) {
+        int r = -errno;
+        munmap(mapping.reserve, mapping.reserve_bytes);
+        return r;
+    }
+    *mapping_out = mapping;
+    return 0;
+}
+
+void memfd_unmap(struct memfd_mapping *mapping)
+{
+    munmap(mapping->reserve, mapping->reserve_bytes);
+    *mapping = (struct memfd_mapping){0};
+}

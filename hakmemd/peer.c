@@ -1,0 +1,404 @@
+/* See peer.h. */
+#include "hakmemd/peer.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hakmemd/clock.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+/* Requests of one peer served in one go; then the others get their turn. */
+#define REQUESTS_A_TURN 16
+/* Requests that may come at once on top of the rate. */
+#define BURST_SECONDS 2
+
+enum peer_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE, WAITS_HELD, WAITS_THROTTLED };
+
+struct peer {
+    struct list link; /* peers.list */
+    struct peers *peers;
+    int socket;
+    int pidfd; /* -1: not to be had */
+    struct request_peer who;
+    struct quota_charge connection;
+    enum peer_waits waits;
+    struct event read_event;
+    struct event write_event;
+    struct event read_by_peer_event; /* edge-triggered: the peer took something off its queue */
+    struct event exit_event;
+    struct event throttle_event;
+
+    uint64_t tokens; /* thousandths of a request */
+    uint64_t tokens_ms;
+
+    unsigned char *held; /* a request that waits its turn, or NULL */
+    size_t n_held_bytes;
+
+    unsigned char *answer; /* an answer that could not be sent yet, or NULL */
+    size_t n_answer_bytes;
+    int answer_fds[CONN_MAX_FDS];
+    size_t n_answer_fds;
+    bool disconnect_after;
+};
+
+static void run(struct peer *peer);
+
+/* ---- the end of a peer ---- */
+
+static void peer_free(struct peer *peer)
+{
+    list_remove(&peer->link);
+    quota_discharge(&peer->connection);
+    conn_close_fds(peer->answer_fds, peer->n_answer_fds);
+    free(peer->answer);
+    free(peer->held);
+    if (peer->socket >= 0)
+        close(peer->socket);
+    if (peer->pidfd >= 0)
+        close(peer->pidfd);
+    peer->peers->stats->n_peers--;
+    free(peer);
+}
+
+static void on_quiet(struct client *client)
+{
+    struct peer *peer = client->on_quiet_data;
+    peer->who.client = NULL;
+    lease_end(peer->peers->leases, client);
+    peer_free(peer);
+}
+
+/* Frees the peer, now or when its punches are over: it must not be touched afterwards. */
+static void disconnect(struct peer *peer)
+{
+    event_del(&peer->read_event);
+    event_del(&peer->write_event);
+    event_del(&peer->read_by_peer_event);
+    event_del(&peer->throttle_event);
+    if (peer->pidfd >= 0)
+        event_del(&peer->exit_event);
+    if (!peer->who.client) {
+        peer_free(peer);
+        return;
+    }
+    peer->who.client->on_quiet_data = peer;
+    reclaim_end(peer->who.client, on_quiet);
+}
+
+static void note_misbehaviour(struct peer *peer, const char *what)
+{
+    uint64_t n_suppressed;
+    peer->peers->stats->protocol_errors_total++;
+    if (log_limit_pass(&peer->peers->misbehaviour, &n_suppressed))
+        log_warning(&(struct log_subject){.pid = peer->who.pid, .uid = peer->who.uid},
+                    "protocol error: %s (%llu more not shown)", what,
+                    (unsigned long long)n_suppressed);
+}
+
+/* ---- what a peer waits for ---- */
+
+static void wait_for(struct peer *peer, enum peer_waits waits)
+{
+    if (peer->waits == waits)
+        return;
+    event_del(&peer->read_event);
+    event_del(&peer->write_event);
+    event_del(&peer->read_by_peer_event);
+    event_del(&peer->throttle_event);
+    peer->waits = waits;
+    struct timeval timeout;
+    int r = 0;
+    switch (waits) {
+    case WAITS_TO_READ:
+        r = event_add(&peer->read_event, NULL);
+        break;
+    case WAITS_TO_WRITE:
+        timeout = clock_timeval(peer->peers->settings.unread_timeout_ms);
+        r = event_add(&peer->write_event, &timeout);
+        break;
+    case WAITS_HELD:
+        r = event_add(&peer->read_by_peer_event, NULL);
+        break;
+    case WAITS_THROTTLED:
+        timeout = clock_timeval(1000 / peer->peers->settings.requests_per_second + 1);
+        r = event_add(&peer->throttle_event, &timeout);
+        break;
+    default:
+        break;
+    }
+    if (r < 0) /* out of memory; shut down, so that exit_event or the peer's own end gets it */
+        shutdown(peer->socket, SHUT_RDWR);
+}
+
+static bool take_token(struct peer *peer)
+{
+    uint64_t rate = peer->peers->settings.requests_per_second;
+    uint64_t now_ms = clock_now_ms();
+    uint64_t full = rate * BURST_SECONDS * 1000;
+    uint64_t gained = (now_ms - peer->tokens_ms) * rate;
+    peer->tokens_ms = now_ms;
+    peer->tokens = peer->tokens + gained < full ? peer->tokens + gained : full;
+    if (peer->tokens < 1000)
+        return false;
+    peer->tokens -= 1000;
+    return true;
+}
+
+/* ---- answers ---- */
+
+/* What a step of run() comes to. */
+enum step { STEP_ON, STEP_WAIT, STEP_GONE };
+
+static enum step drop(struct peer *peer)
+{
+    disconnect(peer);
+    return STEP_GONE;
+}
+
+static enum step answer_was_sent(struct peer *peer, bool disconnect_after)
+{
+    return disconnect_after ? drop(peer) : STEP_ON;
+}
+
+/* Sends the answer, or keeps it to be sent later. Takes its descriptors. */
+static enum step send_answer(struct peer *peer, struct request_answer *answer)
+{
+    if (answer->is_protocol_error)
+        note_misbehaviour(peer, "malformed or out of order");
+    int r = answer->n_bytes == 0 ? 0
+                                 : conn_send(peer->socket, answer->packet, answer->n_bytes,
+                                             answer->fds, answer->n_fds);
+    if (r != -EAGAIN) {
+        conn_close_fds(answer->fds, answer->n_fds);
+        return r < 0 ? drop(peer) : answer_was_sent(peer, answer->disconnect);
+    }
+    peer->answer = malloc(answer->n_bytes);
+    if (!peer->answer) {
+        conn_close_fds(answer->fds, answer->n_fds);
+        return drop(peer);
+    }
+    memcpy(peer->answer, answer->packet, answer->n_bytes);
+    peer->n_answer_bytes = answer->n_bytes;
+    memcpy(peer->answer_fds, answer->fds, answer->n_fds * sizeof(int));
+    peer->n_answer_fds = answer->n_fds;
+    peer->disconnect_after = answer->disconnect;
+    wait_for(peer, WAITS_TO_WRITE);
+    return STEP_WAIT;
+}
+
+static enum step send_kept_answer(struct peer *peer)
+{
+    int r = conn_send(peer->socket, peer->answer, peer->n_answer_bytes, peer->answer_fds,
+                      peer->n_answer_fds);
+    if (r == -EAGAIN) {
+        wait_for(peer, WAITS_TO_WRITE);
+        return STEP_WAIT;
+    }
+    conn_close_fds(peer->answer_fds, peer->n_answer_fds);
+    peer->n_answer_fds = 0;
+    free(peer->answer);
+    peer->answer = NULL;
+    return r < 0 ? drop(peer) : answer_was_sent(peer, peer->disconnect_after);
+}
+
+/* ---- requests ---- */
+
+static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes)
+{
+    if (!peer->held) {
+        peer->held = malloc(n_bytes);
+        if (!peer->held)
+            return drop(peer);
+        memcpy(peer->held, packet, n_bytes);
+        peer->n_held_bytes = n_bytes;
+    }
+    wait_for(peer, WAITS_HELD);
+    return STEP_WAIT;
+}
+
+static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_bytes)
+{
+    struct request_handler *handler = peer->peers->handler;
+    const Hakmem__Request *request = request_parse(handler, packet, n_bytes);
+    if (request && request_may_send_fds(request) && conn_unread_bytes(peer->socket) > 0)
+        return hold(peer, packet, n_bytes);
+    struct request_answer *answer = request_serve(handler, &peer->who, request);
+    free(peer->held);
+    peer->held = NULL;
+    return send_answer(peer, answer);
+}
+
+static enum step receive(struct peer *peer)
+{
+    unsigned char packet[CONN_REQUEST_MAX_BYTES];
+    size_t n_bytes, n_fds;
+    int fds[CONN_MAX_FDS];
+
+    if (!take_token(peer)) {
+        wait_for(peer, WAITS_THROTTLED);
+        return STEP_WAIT;
+    }
+    int r = conn_recv(peer->socket, packet, sizeof(packet), &n_bytes, fds, &n_fds);
+    if (r == -EAGAIN) {
+        wait_for(peer, WAITS_TO_READ);
+        return STEP_WAIT;
+    }
+    if (r == -EMSGSIZE)
+        note_misbehaviour(peer, "a packet or its descriptors are too many");
+    if (r != 0)
+        return drop(peer);
+    if (n_fds > 0) {
+        conn_close_fds(fds, n_fds);
+        note_misbehaviour(peer, "it sent descriptors");
+        return drop(peer);
+    }
+    return serve(peer, packet, n_bytes);
+}
+
+static void run(struct peer *peer)
+{
+    enum step step = STEP_ON;
+    for (unsigned n = 0; n < REQUESTS_A_TURN && step == STEP_ON; n++) {
+        if (peer->answer)
+            step = send_kept_answer(peer);
+        else if (peer->held)
+            step = serve(peer, peer->held, peer->n_held_bytes);
+        else
+            step = receive(peer);
+    }
+    if (step == STEP_ON)
+        wait_for(peer, WAITS_TO_READ); /* level-triggered: what is there comes at once */
+}
+
+static void on_event(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    struct peer *peer = data;
+    if (peer->waits == WAITS_TO_WRITE && (what & EV_TIMEOUT)) {
+        peer->peers->stats->dropped_peers_total++;
+        note_misbehaviour(peer, "it does not read its answers");
+        disconnect(peer);
+        return;
+    }
+    if (peer->waits == WAITS_THROTTLED)
+        peer->waits = WAITS_FOR_NOTHING; /* the timer has run out; it may be wanted again */
+    run(peer);
+}
+
+/* The process is gone, whoever may still hold a copy of its socket. */
+static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    disconnect(data);
+}
+
+/* ---- the beginning of a peer ---- */
+
+static int open_pidfd(int socket, pid_t pid)
+{
+    int fd;
+    socklen_t length = sizeof(fd);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0)
+        return fd;
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+static void prepare_events(struct peer *peer)
+{
+    struct event_base *base = peer->peers->base;
+    event_assign(&peer->read_event, base, peer->socket, EV_READ | EV_PERSIST, on_event, peer);
+    event_assign(&peer->write_event, base, peer->socket, EV_WRITE | EV_PERSIST, on_event, peer);
+    event_assign(&peer->read_by_peer_event, base, peer->socket, EV_WRITE | EV_ET | EV_PERSIST,
+                 on_event, peer);
+    event_assign(&peer->throttle_event, base, -1, 0, on_event, peer);
+    if (peer->pidfd >= 0) {
+        event_assign(&peer->exit_event, base, peer->pidfd, EV_READ, on_exit_of_peer, peer);
+        event_add(&peer->exit_event, NULL);
+    }
+}
+
+static struct peer *peer_new(struct peers *peers, int socket, const struct ucred *credentials)
+{
+    struct peer *peer = calloc(1, sizeof(*peer));
+    if (!peer)
+        return NULL;
+    peer->peers = peers;
+    peer->socket = socket;
+    peer->who.pid = credentials->pid;
+    peer->who.uid = credentials->uid;
+    peer->pidfd = open_pidfd(socket, credentials->pid);
+    peer->tokens_ms = clock_now_ms();
+    peer->tokens = peers->settings.requests_per_second * BURST_SECONDS * 1000;
+    list_push_back(&peers->list, &peer->link);
+    peers->stats->n_peers++;
+    prepare_events(peer);
+    return peer;
+}
+
+static int charge_connection(struct peer *peer)
+{
+    struct quota_user *user;
+    int r = quota_user_ref(peer->peers->quota, peer->who.uid, &user);
+    if (r < 0)
+        return r;
+    r = quota_charge(&peer->connection, user, QUOTA_CONNECTIONS, 1);
+    quota_user_unref(user);
+    return r;
+}
+
+void peer_accept(struct peers *peers, int socket)
+{
+    struct ucred credentials;
+    socklen_t length = sizeof(credentials);
+    struct peer *peer = NULL;
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0)
+        peer = peer_new(peers, socket, &credentials);
+    if (!peer) {
+        peers->stats->accept_errors_total++;
+        close(socket);
+        return;
+    }
+    peers->stats->connections_total++;
+    int r = charge_connection(peer);
+    if (r == QUOTA_EXCEEDED) {
+        send_answer(peer, request_refuse_connection(peers->handler));
+        return;
+    }
+    if (r < 0) {
+        disconnect(peer);
+        return;
+    }
+    run(peer);
+}
+
+void peers_init(struct peers *peers, const struct peer_settings *settings, struct event_base *base,
+                struct request_handler *handler, struct quota *quota, struct leases *leases,
+                struct stats *stats)
+{
+    *peers = (struct peers){.settings = *settings,
+                            .base = base,
+                            .handler = handler,
+                            .quota = quota,
+                            .leases = leases,
+                            .stats = stats};
+    list_init(&peers->list);
+}
+
+void peers_disconnect_all(struct peers *peers)
+{
+    list_for_each_safe(it, &peers->list)
+    {
+        disconnect(list_entry(it, struct peer, link));
+    }
+}

@@ -1,0 +1,116 @@
+/*
+ * The stock: prewarmed extents that wait for a client. Fresh ones for anybody, recycled ones for
+ * the user whose they were.
+ *
+ * How much: between pool.min and pool.max, following demand. The target is twice what the busiest
+ * second of late has taken; it fades by a 32nd a second, so that bursts that come again find it
+ * there, and an idle host shrinks to the minimum. Which sizes: pool.min is split over all of them,
+ * the rest as they were asked for.
+ *
+ * Invariants: fresh_bytes and recycled_bytes are the sums over the lists; fresh + warming +
+ * recycled never grow past pool.max. Nothing is prewarmed above the target, nothing dropped below
+ * it but under pressure: between the two lies a quarter of the target, so that the stock does not
+ * swing.
+ *
+ * Loop thread only; prewarming itself runs on workers.
+ */
+#ifndef HAKMEMD_POOL_H
+#define HAKMEMD_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "hakmemd/extent.h"
+
+#define POOL_N_ORDERS (EXTENT_MAX_ORDER + 1)
+
+struct event;
+struct event_base;
+
+struct pool_settings {
+    uint64_t min_bytes;
+    uint64_t max_bytes;
+    enum extent_backing backing;
+    uint64_t recycled_ms; /* how long recycled memory waits for its user */
+};
+
+/* What pressure allows; see pressure.h. */
+enum pool_mode {
+    POOL_OPEN,     /* prewarm to the target */
+    POOL_NO_WARM,  /* prewarm nothing */
+    POOL_NO_SPARE, /* and hold nothing above the target, nothing recycled */
+    POOL_MINIMUM,  /* and hold no more than pool.min */
+    POOL_CLOSED,   /* drained: hold nothing, lease nothing */
+};
+
+struct pool {
+    struct pool_settings settings;
+    struct extents *extents;
+    struct workers *workers;
+    struct stats *stats;
+    struct event *tick_event; /* pending only while there is something to age */
+    enum pool_mode mode;
+    bool hugetlb_failed; /* fall back to 2 MiB shmem pages until the next reload */
+
+    struct list fresh[POOL_N_ORDERS]; /* extent.link, warmest first */
+    uint64_t n_fresh[POOL_N_ORDERS];
+    uint64_t fresh_bytes;
+    uint64_t n_warming[POOL_N_ORDERS];
+    uint64_t warming_bytes;
+    unsigned n_jobs;
+    uint64_t retry_ms; /* no prewarming before that: the last one failed */
+
+    struct list recycled; /* extent.age_link, oldest first */
+    uint64_t n_recycled[POOL_N_ORDERS];
+    uint64_t recycled_bytes;
+
+    uint64_t second_bytes; /* taken in this second */
+    uint64_t peak_bytes;   /* in the busiest one, faded */
+    uint64_t rate_bytes;   /* per second, averaged */
+    uint64_t demand_bytes[POOL_N_ORDERS];
+
+    const char *achieved; /* backing of the last extent prewarmed, as measured */
+};
+
+/* 0 or -ENOMEM. Begins to prewarm. */
+int pool_init(struct pool *pool, const struct pool_settings *settings, struct event_base *base,
+              struct extents *extents, struct workers *workers, struct stats *stats);
+/* Discards the stock. Before workers_free(). */
+void pool_deinit(struct pool *pool);
+void pool_apply(struct pool *pool, const struct pool_settings *settings);
+void pool_set_mode(struct pool *pool, enum pool_mode mode);
+
+/* The largest extent of the user's own shelf of an order from `low` to `high`, RECYCLED and off it;
+ * or NULL. */
+struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned low,
+                                  unsigned high);
+/* The same of the fresh stock; STOCK and off it. */
+struct extent *pool_take_fresh(struct pool *pool, unsigned low, unsigned high);
+/* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
+int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out);
+/* Tells what a client took that was not its own recycled memory, and refills. */
+void pool_note_demand(struct pool *pool, unsigned order);
+
+/* Is there room on the shelves for this much more? */
+bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes);
+/* Consumes a SCRUBBING, clean extent, charged to its user: onto the shelf, or discarded. */
+void pool_put_recycled(struct pool *pool, struct extent *extent);
+/* Discards the oldest of a user's shelf. False: it is empty. */
+bool pool_drop_one_recycled(struct pool *pool, struct quota_user *user);
+
+/* Wants this much in stock for a while, as if it had been asked for. The target, bounded by
+ * pool.max, is returned. */
+uint64_t pool_ask(struct pool *pool, uint64_t n_bytes);
+/* Forgets the demand, discards what is recycled, and fresh stock down to pool.min. Bytes released.
+ */
+uint64_t pool_trim(struct pool *pool);
+uint64_t pool_target_bytes(const struct pool *pool);
+/* Bytes of 2 MiB pages in stock of one order. */
+uint64_t pool_huge_bytes(const struct pool *pool, unsigned order);
+
+const char *pool_backing_name(enum extent_backing backing);
+
+bool pool_is_valid(const struct pool *pool);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * Reclaim: taking the pages of IDLE SuperSlabs back from living clients, who make no system call
+ * for it.
+ *
+ * A round looks at the state word of each leased SuperSlab. A word that has been IDLE and unchanged
+ * for reclaim.idle_ms is changed to RECLAIMING, its pages are punched on a worker, and it becomes
+ * RECLAIMED. The client's mapping stays.
+ *
+ * Invariants: a SuperSlab is punched only between a successful change of its word to RECLAIMING and
+ * the change on; never one that is ACTIVE or PINNED. A client whose connection ends has no punch in
+ * flight when its socket is closed or its extents go on: reclaim_end() waits. A ledger's words are
+ * hostile: any value may be found at any time.
+ *
+ * A timer runs only while somebody leases something, and slower while nobody has anything idle.
+ * Loop thread only.
+ */
+#ifndef HAKMEMD_RECLAIM_H
+#define HAKMEMD_RECLAIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "hakmemd/client.h"
+
+struct event;
+struct event_base;
+
+struct reclaim {
+    uint64_t idle_ms;     /* reclaim.idle_ms */
+    uint64_t age_ms;      /* the age in force: less than idle_ms under pressure */
+    struct list *clients; /* leases.clients; scanned ones move to its back */
+    struct workers *workers;
+    struct stats *stats;
+    struct event *timer;
+    uint64_t n_left;        /* clients of this round still to be looked at */
+    unsigned n_quiet;       /* rounds in a row in which nothing was idle */
+    bool something_is_idle; /* in this round */
+};
+
+/* 0 or -ENOMEM. `clients` is borrowed. */
+int reclaim_init(struct reclaim *reclaim, uint64_t idle_ms, struct event_base *base,
+                 struct list *clients, struct workers *workers, struct stats *stats);
+void reclaim_deinit(struct reclaim *reclaim);
+
+/* Something was leased: there is something to watch. */
+void reclaim_watch(struct reclaim *reclaim);
+
+/* How old IDLE memory may get from now on. */
+void reclaim_set_age(struct reclaim *reclaim, uint64_t age_ms);
+
+/* Hands everything IDLE to the puncher now, whatever its age. Bytes handed over. */
+uint64_t reclaim_all(struct reclaim *reclaim);
+
+/* Looks at one client now: IDLE words unchanged for age_ms are handed to the puncher. Bytes handed
+ * over. */
+uint64_t reclaim_scan_client(struct reclaim *reclaim, struct client *client, uint64_t age_ms);
+
+/*
+ * No more punches for this client; on_quiet(client) is called when none is in flight: at once, or
+ * from the loop.
+ */
+void reclaim_end(struct client *client, void (*on_quiet)(struct client *client));
+
+#endif

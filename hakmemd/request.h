@@ -1,0 +1,65 @@
+/*
+ * Requests: from the bytes of a packet to the bytes of the answer and the descriptors that go with
+ * it.
+ *
+ * Decides who may ask what and in which order (a Hello before a Lease, no second one), checks every
+ * value, and calls lease.c or control.c. Knows nothing of sockets. Loop thread only.
+ */
+#ifndef HAKMEMD_REQUEST_H
+#define HAKMEMD_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/conn.h"
+#include "hakmemd/control.h"
+#include "proto/wire.h"
+
+/* Who asks. Embedded in the peer. */
+struct request_peer {
+    pid_t pid;
+    uid_t uid;
+    struct client *client; /* since Hello; the peer's to end */
+};
+
+struct request_answer {
+    unsigned char packet[CONN_REPLY_MAX_BYTES];
+    size_t n_bytes;
+    int fds[CONN_MAX_FDS]; /* whoever sends the answer closes them */
+    size_t n_fds;
+    bool disconnect; /* after sending it */
+    bool is_protocol_error;
+};
+
+/* One for the daemon: everything lives until the next request. */
+struct request_handler {
+    struct control *control;
+    uint64_t daemon_epoch;
+    struct wire_arena arena;
+    struct control_reply reply_memory;
+    Hakmem__Extent extents[CONN_MAX_FDS];
+    Hakmem__Extent *extent_pointers[CONN_MAX_FDS];
+    struct request_answer answer;
+};
+
+/* 0 or a negative errno. */
+int request_handler_new(struct control *control, struct request_handler **handler_out);
+/* Accepts NULL. */
+void request_handler_free(struct request_handler *handler);
+
+/* The request of a packet, valid until the next call, or NULL: malformed. */
+Hakmem__Request *request_parse(struct request_handler *handler, const void *packet, size_t n_bytes);
+
+/* May its answer carry descriptors? Then it waits until the last ones have been read. */
+bool request_may_send_fds(const Hakmem__Request *request);
+
+/* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
+struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
+                                     const Hakmem__Request *request);
+
+/* An answer that nobody asked for: a connection beyond the limit. */
+struct request_answer *request_refuse_connection(struct request_handler *handler);
+
+#endif

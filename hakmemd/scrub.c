@@ -1,0 +1,188 @@
+/* See scrub.h. */
+#include "hakmemd/scrub.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "hakmemd/clock.h"
+#include "hakmemd/log.h"
+#include "hakmemd/memfd.h"
+#include "hakmemd/prewarm.h"
+
+/* ---- orphans ---- */
+
+static void schedule(struct scrub *scrub)
+{
+    uint64_t soonest_ms = UINT64_MAX;
+    for (unsigned i = 0; i < SCRUB_N_BACK_OFFS; i++) {
+        struct list *first = list_first(&scrub->orphans[i]);
+        if (first && list_entry(first, struct extent, link)->due_ms < soonest_ms)
+            soonest_ms = list_entry(first, struct extent, link)->due_ms;
+    }
+    evtimer_del(scrub->timer);
+    if (soonest_ms == UINT64_MAX)
+        return;
+    uint64_t now_ms = clock_now_ms();
+    struct timeval wait = clock_timeval(soonest_ms > now_ms ? soonest_ms - now_ms : 0);
+    evtimer_add(scrub->timer, &wait);
+}
+
+static void make_orphan(struct scrub *scrub, struct extent *extent)
+{
+    if (extent->state == EXTENT_ORPHAN) {
+        if (extent->back_off + 1 < SCRUB_N_BACK_OFFS)
+            extent->back_off++;
+    } else {
+        extent_change_state(extent, EXTENT_ORPHAN);
+        extent->back_off = 0;
+    }
+    extent->due_ms = clock_now_ms() + (UINT64_C(1) << extent->back_off);
+    list_push_back(&scrub->orphans[extent->back_off], &extent->link);
+}
+
+/* ---- scrubbing ---- */
+
+static int clear_and_fill(struct extent *extent, const struct memfd_mapping *mapping)
+{
+    struct extent_work *work = &extent->work;
+    uint16_t missing = extent_all_slabs(extent) & (uint16_t)~work->keep_slabs;
+    uint16_t huge = 0;
+    for (uint32_t i = 0; i < extent->n_slabs; i++) {
+        if (missing & 1u << i) {
+            int r = memfd_punch(extent->fd, i, 1);
+            if (r < 0)
+                return r;
+        } else {
+            memset(mapping->bytes + ((size_t)i << SUPERSLAB_SHIFT), 0, SUPERSLAB_BYTES);
+        }
+    }
+    int r = prewarm_slabs(mapping, missing, work->backing, &huge, &work->n_collapsed);
+    return r < 0 ? r : prewarm_measure(mapping, &work->huge_slabs);
+}
+
+void scrub_run(struct worker_job *job)
+{
+    struct extent_work *work = list_entry(job, struct extent_work, job);
+    struct extent *extent = list_entry(work, struct extent, work);
+    struct memfd_mapping mapping;
+
+    work->n_collapsed = 0;
+    work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
+    if (work->error < 0)
+        return;
+    work->error = clear_and_fill(extent, &mapping);
+    memfd_unmap(&mapping);
+}
+
+static void scrub_done(struct worker_job *job)
+{
+    struct extent *extent = list_entry(job, struct extent, work.job);
+    struct scrub *scrub = extent->work.owner;
+    if (extent->work.error < 0) {
+        static struct log_limit limit;
+        uint64_t n_suppressed;
+        if (log_limit_pass(&limit, &n_suppressed))
+            log_warning(&(struct log_subject){.extent = extent->id, .error = -extent->work.error},
+                        "cannot scrub, discarding");
+        extent_discard(extent);
+        return;
+    }
+    extent->huge_slabs = extent->work.huge_slabs;
+    scrub->stats->collapse_total += extent->work.n_collapsed;
+    scrub->stats->scrubbed_bytes_total += extent_bytes(extent);
+    pool_put_recycled(scrub->pool, extent);
+}
+
+static void begin_scrub(struct scrub *scrub, struct extent *extent)
+{
+    struct extent_work *work = &extent->work;
+    extent_change_state(extent, EXTENT_SCRUBBING);
+    /* Small pages are cheaper made anew, if that may give a 2 MiB page, than cleared. */
+    uint16_t worth_keeping =
+        work->backing == BACKING_4K ? extent_all_slabs(extent) : extent->huge_slabs;
+    work->keep_slabs = worth_keeping & (uint16_t)~extent->punched_slabs;
+    work->owner = scrub;
+    work->job.run = scrub_run;
+    work->job.done = scrub_done;
+    workers_submit(scrub->workers, &work->job, WORKER_URGENT);
+}
+
+void scrub_accept(struct scrub *scrub, struct extent *extent)
+{
+    check_or_trap(!extent->client && !extent->punch.in_flight);
+    list_remove(&extent->link);
+    int r = memfd_prove_exclusive(extent->fd);
+    if (r == MEMFD_SHARED && !scrub->stopping) {
+        make_orphan(scrub, extent);
+        schedule(scrub);
+    } else if (r == 0 && !scrub->stopping && scrub->reuse == REUSE_SAME_USER &&
+               pool_wants_recycled(scrub->pool, extent_bytes(extent))) {
+        begin_scrub(scrub, extent);
+    } else {
+        /* Also when it could not be told: closing our descriptor gives nothing away. */
+        extent_discard(extent);
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    struct scrub *scrub = data;
+    uint64_t now_ms = clock_now_ms();
+    for (unsigned i = SCRUB_N_BACK_OFFS; i-- > 0;) {
+        list_for_each_safe(it, &scrub->orphans[i])
+        {
+            struct extent *extent = list_entry(it, struct extent, link);
+            if (extent->due_ms > now_ms)
+                break;
+            scrub_accept(scrub, extent);
+        }
+    }
+    schedule(scrub);
+    check_debug(scrub_is_valid(scrub));
+}
+
+int scrub_init(struct scrub *scrub, enum scrub_reuse reuse, struct event_base *base,
+               struct pool *pool, struct workers *workers, struct stats *stats)
+{
+    *scrub = (struct scrub){.pool = pool, .workers = workers, .stats = stats, .reuse = reuse};
+    for (unsigned i = 0; i < SCRUB_N_BACK_OFFS; i++)
+        list_init(&scrub->orphans[i]);
+    scrub->timer = evtimer_new(base, on_timer, scrub);
+    return scrub->timer ? 0 : -ENOMEM;
+}
+
+void scrub_deinit(struct scrub *scrub)
+{
+    if (!scrub->timer)
+        return;
+    scrub->stopping = true;
+    for (unsigned i = 0; i < SCRUB_N_BACK_OFFS; i++) {
+        list_for_each_safe(it, &scrub->orphans[i])
+        {
+            extent_discard(list_entry(it, struct extent, link));
+        }
+    }
+    event_free(scrub->timer);
+    scrub->timer = NULL;
+}
+
+bool scrub_is_valid(const struct scrub *scrub)
+{
+    uint64_t n_bytes = 0;
+    for (unsigned i = 0; i < SCRUB_N_BACK_OFFS; i++) {
+        uint64_t due_ms = 0;
+        list_for_each(it, &scrub->orphans[i])
+        {
+            const struct extent *extent = list_entry(it, struct extent, link);
+            if (extent->state != EXTENT_ORPHAN || extent->back_off != i || extent->due_ms < due_ms)
+                return false;
+            due_ms = extent->due_ms;
+            n_bytes += extent_bytes(extent);
+        }
+    }
+    return n_bytes == scrub->stats->orphan_bytes;
+}

@@ -1,0 +1,398 @@
+/* See server.h. */
+#include "hakmemd/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "hakmemd/clock.h"
+
+#define ACCEPTS_A_TURN   32
+#define ACCEPT_RETRY_MS  100
+#define FD_LIMIT_COMFORT 4096
+#define N_SIGNALS        3
+
+struct server {
+    struct server_settings settings;
+    server_reload_fn *reload;
+    void *reload_data;
+    struct event_base *base;
+    struct event *signals[N_SIGNALS];
+    int listener;
+    struct event *listener_event;
+    struct event *accept_retry;
+    bool owns_path; /* we made the socket file, and unlink it if it is still ours */
+    struct stat path_identity;
+    struct log_limit accept_trouble;
+
+    struct stats stats;
+    struct workers *workers;
+    struct extents extents;
+    struct quota quota;
+    struct pool pool;
+    struct scrub scrub;
+    struct reclaim reclaim;
+    struct leases leases;
+    struct pressure pressure;
+    struct control control;
+    struct request_handler *handler;
+    struct peers peers;
+};
+
+/* ---- the listening socket ---- */
+
+/* Is somebody listening there? A connection that is refused means: no, the file is a leftover. */
+static bool is_alive(const char *path)
+{
+    int fd;
+    int r = conn_connect(path, &fd);
+    if (r == 0)
+        close(fd);
+    return r == 0 || r == -EAGAIN;
+}
+
+static int remove_stale(const char *path)
+{
+    struct stat status;
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode)) {
+        log_error(NULL, "%s exists and is not a socket", path);
+        return -EEXIST;
+    }
+    if (is_alive(path)) {
+        log_error(NULL, "%s: another daemon is listening there", path);
+        return -EADDRINUSE;
+    }
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* /run is empty after a boot; without systemd nobody else makes our folder. */
+static void make_folder(const char *path)
+{
+    char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash && slash != folder) {
+        *slash = '\0';
+        mkdir(folder, 0755);
+    }
+}
+
+static int bind_path(struct server *server, int fd)
+{
+    const char *path = server->settings.socket_path;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    make_folder(path);
+    int r = remove_stale(path);
+    if (r < 0)
+        return r;
+    /* Nobody connects before the mode is right. */
+    mode_t mask = umask(0777);
+    r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    umask(mask);
+    if (r == 0) {
+        server->owns_path = true;
+        if (listen(fd, SOMAXCONN) < 0 || stat(path, &server->path_identity) < 0 ||
+            chmod(path, server->settings.socket_mode) < 0)
+            r = -errno;
+    }
+    if (r < 0)
+        log_error(&(struct log_subject){.error = -r}, "cannot listen on %s", path);
+    return r;
+}
+
+static int listen_from_systemd(struct server *server)
+{
+    int n = sd_listen_fds(1);
+    if (n <= 0)
+        return n;
+    if (n > 1 || sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
+        log_error(NULL, "systemd handed over %d sockets; wanted: one ListenSequentialPacket=", n);
+        return -EINVAL;
+    }
+    server->listener = SD_LISTEN_FDS_START;
+    int flags = fcntl(server->listener, F_GETFL);
+    return fcntl(server->listener, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 1;
+}
+
+static int open_listener(struct server *server)
+{
+    int r = listen_from_systemd(server);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    server->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (server->listener < 0)
+        return -errno;
+    return bind_path(server, server->listener);
+}
+
+static void close_listener(struct server *server)
+{
+    struct stat status;
+    if (server->listener_event)
+        event_free(server->listener_event);
+    server->listener_event = NULL;
+    if (server->listener >= 0)
+        close(server->listener);
+    server->listener = -1;
+    if (server->owns_path && stat(server->settings.socket_path, &status) == 0 &&
+        status.st_dev == server->path_identity.st_dev &&
+        status.st_ino == server->path_identity.st_ino)
+        unlink(server->settings.socket_path);
+    server->owns_path = false;
+}
+
+/* ---- accepting ---- */
+
+/* Out of descriptors or memory: accepting at once again would only spin. */
+static void pause_accepting(struct server *server, int error)
+{
+    struct timeval wait = clock_timeval(ACCEPT_RETRY_MS);
+    uint64_t n_suppressed;
+    server->stats.accept_errors_total++;
+    if (log_limit_pass(&server->accept_trouble, &n_suppressed))
+        log_warning(&(struct log_subject){.error = error}, "cannot accept connections");
+    event_del(server->listener_event);
+    evtimer_add(server->accept_retry, &wait);
+}
+
+static void on_accept_retry(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    struct server *server = data;
+    if (server->listener_event)
+        event_add(server->listener_event, NULL);
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *data)
+{
+    (void)what;
+    struct server *server = data;
+    for (unsigned n = 0; n < ACCEPTS_A_TURN; n++) {
+        if (!stats_fds_available(&server->stats, 2)) {
+            pause_accepting(server, EMFILE);
+            return;
+        }
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            peer_accept(&server->peers, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accepting(server, errno);
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+/* ---- signals ---- */
+
+static void on_stop(evutil_socket_t signal_number, short what, void *data)
+{
+    (void)what;
+    struct server *server = data;
+    log_info(NULL, "signal %d: stopping", (int)signal_number);
+    event_base_loopbreak(server->base);
+}
+
+static void apply(struct server *server, const struct server_settings *settings)
+{
+    log_set_level(settings->log_level);
+    if (quota_apply(&server->quota, &settings->quota) < 0)
+        log_warning(&(struct log_subject){.error = ENOMEM}, "some users' limits are missing");
+    pool_apply(&server->pool, &settings->pool);
+    server->reclaim.idle_ms = settings->idle_ms;
+    pressure_apply(&server->pressure, &settings->pressure); /* puts idle_ms in force */
+    server->scrub.reuse = settings->reuse;
+    server->peers.settings = settings->peer;
+    if (strcmp(settings->socket_path, server->settings.socket_path) != 0)
+        log_warning(NULL, "socket.path changes with a restart only");
+}
+
+static void on_reload(evutil_socket_t signal_number, short what, void *data)
+{
+    (void)signal_number;
+    (void)what;
+    struct server *server = data;
+    struct server_settings *settings = calloc(1, sizeof(*settings));
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_now_ms() * 1000);
+    if (settings && server->reload(server->reload_data, settings)) {
+        apply(server, settings);
+        log_info(NULL, "configuration reloaded");
+    }
+    free(settings);
+    sd_notify(0, "READY=1");
+}
+
+static int watch_signals(struct server *server)
+{
+    static const int numbers[N_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    /* SIGIO: the kernel's word that somebody opens a file on which we hold a lease. The proof asks,
+     * it does not listen. */
+    signal(SIGIO, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        server->signals[i] = evsignal_new(server->base, numbers[i],
+                                          numbers[i] == SIGHUP ? on_reload : on_stop, server);
+        if (!server->signals[i] || event_add(server->signals[i], NULL) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* ---- putting it together ---- */
+
+static void raise_fd_limit(struct server *server)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        limit.rlim_cur = 1024;
+    server->stats.fd_limit = limit.rlim_cur;
+    if (limit.rlim_cur < FD_LIMIT_COMFORT)
+        log_warning(NULL,
+                    "only %llu descriptors allowed: an extent takes one, a client two; "
+                    "raise LimitNOFILE= or ulimit -n",
+                    (unsigned long long)limit.rlim_cur);
+}
+
+static int init_memory(struct server *server)
+{
+    const struct server_settings *settings = &server->settings;
+    quota_init(&server->quota, &settings->quota);
+    int r = quota_apply(&server->quota, &settings->quota);
+    if (r == 0)
+        r = workers_new(server->base, &server->workers);
+    if (r < 0)
+        return r;
+    extents_init(&server->extents, &server->stats, server->workers);
+    r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
+                  &server->stats);
+    if (r == 0)
+        r = scrub_init(&server->scrub, settings->reuse, server->base, &server->pool,
+                       server->workers, &server->stats);
+    if (r < 0)
+        return r;
+    leases_init(&server->leases, &server->pool, &server->scrub, &server->reclaim, &server->stats);
+    r = reclaim_init(&server->reclaim, settings->idle_ms, server->base, &server->leases.clients,
+                     server->workers, &server->stats);
+    if (r == 0)
+        r = pressure_init(&server->pressure, &settings->pressure, server->base, &server->pool,
+                          &server->reclaim, &server->leases.clients, &server->leases.refusing,
+                          &server->stats);
+    return r;
+}
+
+static int init_requests(struct server *server)
+{
+    server->control = (struct control){.quota = &server->quota,
+                                       .leases = &server->leases,
+                                       .pool = &server->pool,
+                                       .reclaim = &server->reclaim,
+                                       .pressure = &server->pressure,
+                                       .stats = &server->stats};
+    int r = request_handler_new(&server->control, &server->handler);
+    if (r < 0)
+        return r;
+    peers_init(&server->peers, &server->settings.peer, server->base, server->handler,
+               &server->quota, &server->leases, &server->stats);
+    return 0;
+}
+
+static int init_listener(struct server *server)
+{
+    int r = open_listener(server);
+    if (r < 0)
+        return r;
+    server->accept_retry = evtimer_new(server->base, on_accept_retry, server);
+    server->listener_event =
+        event_new(server->base, server->listener, EV_READ | EV_PERSIST, on_connection, server);
+    if (!server->accept_retry || !server->listener_event ||
+        event_add(server->listener_event, NULL) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+int server_new(const struct server_settings *settings, server_reload_fn *reload, void *reload_data,
+               struct server **server_out)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return -ENOMEM;
+    server->settings = *settings;
+    server->reload = reload;
+    server->reload_data = reload_data;
+    server->listener = -1;
+    server->stats.started_ms = clock_now_ms();
+    list_init(&server->peers.list);
+    log_set_level(settings->log_level);
+    raise_fd_limit(server);
+    server->base = event_base_new();
+    int r = server->base ? watch_signals(server) : -ENOMEM;
+    /* The listener first: a daemon that cannot listen should not prewarm before it says so. */
+    if (r == 0)
+        r = init_listener(server);
+    if (r == 0)
+        r = init_memory(server);
+    if (r == 0)
+        r = init_requests(server);
+    if (r < 0) {
+        log_error(&(struct log_subject){.error = -r}, "cannot start");
+        server_free(server);
+        return r;
+    }
+    *server_out = server;
+    return 0;
+}
+
+int server_run(struct server *server)
+{
+    sd_notify(0, "READY=1");
+    log_info(NULL, "listening on %s",
+             server->owns_path ? server->settings.socket_path : "systemd's socket");
+    int r = event_base_dispatch(server->base);
+    sd_notify(0, "STOPPING=1");
+    return r < 0 ? -EIO : 0;
+}
+
+void server_free(struct server *server)
+{
+    if (!server)
+        return;
+    close_listener(server);
+    if (server->accept_retry)
+        event_free(server->accept_retry);
+    /* From here on whatever comes back is discarded. */
+    scrub_deinit(&server->scrub);
+    pool_deinit(&server->pool);
+    peers_disconnect_all(&server->peers);
+    pressure_deinit(&server->pressure);
+    reclaim_deinit(&server->reclaim);
+    /* Ends the punches in flight, and with them the last peers. */
+    workers_free(server->workers);
+    request_handler_free(server->handler);
+    if (server->workers)
+        quota_deinit(&server->quota);
+    for (size_t i = 0; i < N_SIGNALS; i++)
+        if (server->signals[i])
+            event_free(server->signals[i]);
+    if (server->base)
+        event_base_free(server->base);
+    free(server);
+}

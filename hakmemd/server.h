@@ -1,0 +1,50 @@
+/*
+ * The server: everything the daemon consists of, put together, and the listening socket in front of
+ * it.
+ *
+ * Owns the event loop and, in the order of their making, stats, workers, extents, quota, pool,
+ * scrub, reclaim, leases, pressure, requests, peers, listener; takes them down in the reverse
+ * order. One thread, the loop's.
+ */
+#ifndef HAKMEMD_SERVER_H
+#define HAKMEMD_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hakmemd/log.h"
+#include "hakmemd/peer.h"
+
+#define SERVER_DEFAULT_SOCKET "/run/hakmem/hakmemd.sock"
+
+/* The whole configuration, module by module. config.c fills it in. */
+struct server_settings {
+    char socket_path[108]; /* sockaddr_un's */
+    unsigned socket_mode;
+    enum log_level log_level;
+    struct pool_settings pool;
+    uint64_t idle_ms;
+    enum scrub_reuse reuse;
+    struct quota_settings quota;
+    struct peer_settings peer;
+    struct pressure_settings pressure;
+};
+
+struct server;
+
+/*
+ * Reads the configuration again into *settings_out; false: it is wrong (and was reported), keep
+ * what is in force.
+ */
+typedef bool server_reload_fn(void *data, struct server_settings *settings_out);
+
+/* 0 or a negative errno, which has been logged. Listens when it returns. `reload_data` is borrowed.
+ */
+int server_new(const struct server_settings *settings, server_reload_fn *reload, void *reload_data,
+               struct server **server_out);
+/* Runs until SIGTERM or SIGINT. 0 or a negative errno. */
+int server_run(struct server *server);
+/* Accepts NULL. */
+void server_free(struct server *server);
+
+#endif

@@ -1,0 +1,25 @@
+/* See stats.h. */
+#include "hakmemd/stats.h"
+
+/* The loop's own descriptors and what libraries open in passing, plus one reply's worth of leased
+ * ones. */
+#define FDS_OWN     32
+#define FDS_RESERVE 48
+
+bool stats_is_valid(const struct stats *stats)
+{
+    return stats->created_bytes_total - stats->discarded_bytes_total ==
+               stats->stock_bytes + stats->leased_bytes + stats->orphan_bytes +
+                   stats->scrubbing_bytes &&
+           stats->stock_huge_bytes <= stats->stock_bytes;
+}
+
+uint64_t stats_fds_used(const struct stats *stats)
+{
+    return FDS_OWN + stats->n_extents + 2 * stats->n_peers;
+}
+
+bool stats_fds_available(const struct stats *stats, uint64_t n)
+{
+    return stats_fds_used(stats) + FDS_RESERVE + n <= stats->fd_limit;
+}

@@ -1,0 +1,62 @@
+/*
+ * What the daemon counts. Loop thread only.
+ *
+ * Invariant, at every moment the loop is between two callbacks:
+ *   created_bytes_total - discarded_bytes_total = stock + leased + orphan + scrubbing bytes.
+ * Bytes are extents' sizes, whether or not their pages are there. Changed by extent_change_state()
+ * alone, as are the four that it balances.
+ */
+#ifndef HAKMEMD_STATS_H
+#define HAKMEMD_STATS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stats {
+    uint64_t stock_bytes; /* fresh and recycled */
+    uint64_t stock_huge_bytes;
+    uint64_t leased_bytes;
+    uint64_t orphan_bytes;
+    uint64_t scrubbing_bytes;
+    uint64_t created_bytes_total;
+    uint64_t discarded_bytes_total;
+
+    uint64_t started_ms;
+    uint64_t leases_total;      /* extents handed out */
+    uint64_t cold_leases_total; /* of those, made on the spot without prewarming */
+    uint64_t reused_bytes_total;
+    uint64_t returned_bytes_total;
+    uint64_t reclaimed_bytes_total;
+    uint64_t scrubbed_bytes_total;
+    uint64_t denied_quota_total;
+    uint64_t denied_memory_total;
+    uint64_t denied_busy_total;
+    uint64_t prewarm_errors_total;
+    uint64_t collapse_total;
+    uint64_t connections_total;
+    uint64_t accept_errors_total;
+    uint64_t protocol_errors_total;
+    uint64_t dropped_peers_total; /* peers that did not read */
+    uint64_t pressure_events_total;
+    uint64_t held_bytes; /* of connected clients, from earlier daemons */
+
+    uint64_t n_peers;
+    uint64_t n_extents; /* descriptors held for them */
+    uint64_t fd_limit;
+};
+
+bool stats_is_valid(const struct stats *stats);
+
+static inline uint64_t stats_denied_total(const struct stats *stats)
+{
+    return stats->denied_quota_total + stats->denied_memory_total + stats->denied_busy_total;
+}
+
+/* Descriptors in use, from above: an extent one, a peer two (socket, pidfd) and up to 16 on their
+ * way to it. */
+uint64_t stats_fds_used(const struct stats *stats);
+
+/* May `n` more descriptors be opened, with a reserve left for accepting and passing? */
+bool stats_fds_available(const struct stats *stats, uint64_t n);
+
+#endif

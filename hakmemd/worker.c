@@ -1,0 +1,213 @@
+/* See worker.h. */
+#include "hakmemd/worker.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define N_WORKERS         2
+#define WORKER_NICE_LEVEL 5
+
+struct worker {
+    struct workers *workers;
+    pthread_t thread;
+    bool is_started;
+    bool takes_background;
+};
+
+/* Under `lock`: queues, finished, stopping. The rest belongs to the loop thread. */
+struct workers {
+    pthread_mutex_t lock;
+    pthread_cond_t wanted;
+    struct list queues[WORKER_N_URGENCIES];
+    struct list finished;
+    bool stopping;
+
+    int done_fd; /* eventfd: `finished` is not empty */
+    struct event *done_event;
+    struct worker threads[N_WORKERS];
+};
+
+/* Under lock. */
+static struct worker_job *next_job(struct worker *worker)
+{
+    for (int urgency = 0; urgency < WORKER_N_URGENCIES; urgency++) {
+        if (urgency == WORKER_BACKGROUND && !worker->takes_background)
+            continue;
+        struct list *first = list_first(&worker->workers->queues[urgency]);
+        if (first) {
+            list_remove(first);
+            return list_entry(first, struct worker_job, link);
+        }
+    }
+    return NULL;
+}
+
+static void report_finished(struct workers *workers)
+{
+    uint64_t one = 1;
+    /* Cannot fail but by a full counter, which is readable, too. */
+    ssize_t n = write(workers->done_fd, &one, sizeof(one));
+    (void)n;
+}
+
+static void *worker_main(void *data)
+{
+    struct worker *worker = data;
+    struct workers *workers = worker->workers;
+
+    /* Prewarming gives way to the programs it is for. */
+    if (worker->takes_background)
+        setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE_LEVEL);
+    pthread_mutex_lock(&workers->lock);
+    for (;;) {
+        struct worker_job *job = next_job(worker);
+        if (!job) {
+            if (workers->stopping)
+                break;
+            pthread_cond_wait(&workers->wanted, &workers->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&workers->lock);
+        job->run(job);
+        pthread_mutex_lock(&workers->lock);
+        bool was_empty = list_is_empty(&workers->finished);
+        list_push_back(&workers->finished, &job->link);
+        if (was_empty)
+            report_finished(workers);
+    }
+    pthread_mutex_unlock(&workers->lock);
+    return NULL;
+}
+
+static void call_done(struct workers *workers)
+{
+    for (;;) {
+        pthread_mutex_lock(&workers->lock);
+        struct list *first = list_first(&workers->finished);
+        if (first)
+            list_remove(first);
+        pthread_mutex_unlock(&workers->lock);
+        if (!first)
+            return;
+        struct worker_job *job = list_entry(first, struct worker_job, link);
+        job->done(job);
+    }
+}
+
+static void on_done(evutil_socket_t fd, short what, void *data)
+{
+    (void)what;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof(count));
+    (void)n;
+    call_done(data);
+}
+
+static int start_threads(struct workers *workers)
+{
+    /* Signals are the loop's. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = 0;
+    for (size_t i = 0; i < N_WORKERS && r == 0; i++) {
+        struct worker *worker = &workers->threads[i];
+        worker->workers = workers;
+        worker->takes_background = i > 0;
+        r = -pthread_create(&worker->thread, NULL, worker_main, worker);
+        worker->is_started = r == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+int workers_new(struct event_base *base, struct workers **workers_out)
+{
+    struct workers *workers = calloc(1, sizeof(*workers));
+    if (!workers)
+        return -ENOMEM;
+    int r = -ENOMEM;
+    pthread_mutex_init(&workers->lock, NULL);
+    pthread_cond_init(&workers->wanted, NULL);
+    for (int i = 0; i < WORKER_N_URGENCIES; i++)
+        list_init(&workers->queues[i]);
+    list_init(&workers->finished);
+    workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (workers->done_fd < 0) {
+        r = -errno;
+        goto out;
+    }
+    workers->done_event = event_new(base, workers->done_fd, EV_READ | EV_PERSIST, on_done, workers);
+    if (!workers->done_event || event_add(workers->done_event, NULL) < 0)
+        goto out;
+    r = start_threads(workers);
+    if (r < 0)
+        goto out;
+    *workers_out = workers;
+    return 0;
+out:
+    workers_free(workers);
+    return r;
+}
+
+static void cancel_background(struct workers *workers)
+{
+    struct list *queue = &workers->queues[WORKER_BACKGROUND];
+    list_for_each_safe(it, queue)
+    {
+        list_entry(it, struct worker_job, link)->cancelled = true;
+        list_remove(it);
+        list_push_back(&workers->finished, it);
+    }
+}
+
+void workers_free(struct workers *workers)
+{
+    if (!workers)
+        return;
+    pthread_mutex_lock(&workers->lock);
+    workers->stopping = true;
+    cancel_background(workers);
+    pthread_cond_broadcast(&workers->wanted);
+    pthread_mutex_unlock(&workers->lock);
+    for (size_t i = 0; i < N_WORKERS; i++)
+        if (workers->threads[i].is_started)
+            pthread_join(workers->threads[i].thread, NULL);
+    call_done(workers);
+    if (workers->done_event)
+        event_free(workers->done_event);
+    if (workers->done_fd >= 0)
+        close(workers->done_fd);
+    pthread_cond_destroy(&workers->wanted);
+    pthread_mutex_destroy(&workers->lock);
+    free(workers);
+}
+
+void workers_submit(struct workers *workers, struct worker_job *job, enum worker_urgency urgency)
+{
+    job->cancelled = false;
+    pthread_mutex_lock(&workers->lock);
+    if (workers->stopping) {
+        /* From a done() while workers_free() winds up: no thread is left to hand it to. */
+        pthread_mutex_unlock(&workers->lock);
+        job->cancelled = urgency == WORKER_BACKGROUND;
+        if (!job->cancelled)
+            job->run(job);
+        pthread_mutex_lock(&workers->lock);
+        list_push_back(&workers->finished, &job->link);
+        pthread_mutex_unlock(&workers->lock);
+        return;
+    }
+    list_push_back(&workers->queues[urgency], &job->link);
+    /* Broadcast: a signal could wake the worker that does not take this kind. */
+    pthread_cond_broadcast(&workers->wanted);
+    pthread_mutex_unlock(&workers->lock);
+}

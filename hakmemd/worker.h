@@ -1,0 +1,39 @@
+/*
+ * Worker threads: where everything slow happens (prewarm, scrub, punch, close), so that the loop
+ * never waits.
+ *
+ * A job belongs to the workers from submission until its done() has been called, which happens on
+ * the loop thread. run() is called on a worker and touches nothing but the job and what was handed
+ * to it. Two queues: urgent jobs before background ones, and one worker never takes background
+ * jobs, so that an urgent job waits for urgent ones only.
+ */
+#ifndef HAKMEMD_WORKER_H
+#define HAKMEMD_WORKER_H
+
+#include <stdbool.h>
+
+#include "common/list.h"
+
+struct event_base;
+struct workers;
+
+enum worker_urgency { WORKER_URGENT, WORKER_BACKGROUND, WORKER_N_URGENCIES };
+
+/* Embedded in what it works on. */
+struct worker_job {
+    struct list link; /* workers.queues[] or workers.finished */
+    void (*run)(struct worker_job *job);
+    void (*done)(struct worker_job *job);
+    bool cancelled; /* for done(): run() was never called, the daemon is stopping */
+};
+
+/* 0 or a negative errno. */
+int workers_new(struct event_base *base, struct workers **workers_out);
+
+/* Runs urgent jobs to their end, cancels background ones not begun, calls every done(). Accepts
+ * NULL. */
+void workers_free(struct workers *workers);
+
+void workers_submit(struct workers *workers, struct worker_job *job, enum worker_urgency urgency);
+
+#endif
