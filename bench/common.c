@@ -4,7 +4,6 @@
  */
 #include "bench/common.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+
+#include "bench/whose_malloc.h"
 
 uint64_t bench_now_ns(void)
 {
@@ -84,21 +85,6 @@ static double seconds_between(struct timeval from, struct timeval to)
     return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_usec - from.tv_usec) * 1e-6;
 }
 
-/* The file that the program's malloc is in, as the loader resolved it. */
-static const char *malloc_file(void)
-{
-    void *function = dlsym(RTLD_DEFAULT, "malloc");
-    Dl_info info;
-    return function && dladdr(function, &info) && info.dli_fname ? info.dli_fname : "";
-}
-
-/* What hakmem says of a pointer, or -1 where there is no hakmem to ask. */
-static int owned_by_hakmem(const void *block)
-{
-    int (*owns)(const void *) = (int (*)(const void *))dlsym(RTLD_DEFAULT, "hak_owns");
-    return owns ? owns(block) : -1;
-}
-
 int bench_report(struct bench *b, double value, const char *unit, const void *sample)
 {
     struct bench_memory last;
@@ -119,7 +105,7 @@ int bench_report(struct bench *b, double value, const char *unit, const void *sa
     for (size_t i = 0; i < b->n_extras; i++)
         printf("\"%s\": %.6g, ", b->extras[i].key, b->extras[i].value);
     printf("\"hak_owns\": %d, \"malloc_file\": \"%s\"}\n",
-           owned_by_hakmem(sample ? sample : own_sample), malloc_file());
+           whose_block(sample ? sample : own_sample), whose_malloc());
     free(own_sample);
     return fflush(stdout) ? 1 : 0;
 }

@@ -6,12 +6,13 @@
  *
  * Runs in foreign processes: no stdio, no allocation but the one block it asks about.
  */
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "bench/whose_malloc.h"
 
 static size_t append(char *line, size_t at, size_t capacity, const char *text)
 {
@@ -23,13 +24,11 @@ static size_t append(char *line, size_t at, size_t capacity, const char *text)
 __attribute__((constructor)) static void testify(void)
 {
     const char *path = getenv("BENCH_WITNESS");
-    void *function = dlsym(RTLD_DEFAULT, "malloc");
-    Dl_info info;
-    if (!path || !function || !dladdr(function, &info) || !info.dli_fname)
+    const char *file = whose_malloc();
+    if (!path || !*file)
         return;
-    int (*owns)(const void *) = (int (*)(const void *))dlsym(RTLD_DEFAULT, "hak_owns");
     void *block = malloc(100);
-    int owned = owns ? owns(block) : -1;
+    int owned = whose_block(block);
     free(block);
 
     char program[512], line[2048];
@@ -37,7 +36,7 @@ __attribute__((constructor)) static void testify(void)
     program[n_program > 0 ? n_program : 0] = '\0';
     size_t n = append(line, 0, sizeof(line), program);
     n = append(line, n, sizeof(line), "\t");
-    n = append(line, n, sizeof(line), info.dli_fname);
+    n = append(line, n, sizeof(line), file);
     n = append(line, n, sizeof(line), owned < 0 ? "\t-1\n" : owned == 0 ? "\t0\n" : "\t1\n");
     int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (descriptor < 0)

@@ -18,7 +18,8 @@ import machine
 import summary
 import table
 from hakmemd import Daemon
-from run import RunError, Runner
+from checks import RunError
+from run import Runner
 from workloads import all_workloads
 
 DEFAULT_ROUNDS = (5, 2)
@@ -61,8 +62,6 @@ def measure_workload(runner, workload, chosen, n_rounds, daemon):
                 continue
             cpu_before = daemon.cpu_seconds() if one.with_daemon else 0
             try:
-                if workload.foreign and round_number == 0:
-                    runner.witness(runner.command(workload), one, workload.timeout_s)
                 sample = runner.sample(workload, one, with_stats=round_number == 0)
             except RunError as error:
                 result.update(status=error.status, reason=str(error), samples=[])
@@ -107,8 +106,8 @@ def run(arguments):
         table.print_header(names)
         for workload in selected(arguments.bench):
             results = measure_workload(runner, workload, chosen, n_rounds, daemon)
-            command = " ".join(os.path.basename(word) if word.startswith("/") else word
-                               for word in runner.command(workload))
+            command = workload.command.format(n=workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
+                                              python="python3")
             for row in rows_of(workload, results, command, arguments.by == "cpu"):
                 rows[row["name"]] = row
                 table.print_row(row, names, arguments.by == "cpu")

@@ -2,27 +2,24 @@
 
 A run is good only if the allocator that was asked for served the pointers: our own programs name the file of their
 malloc in the closing line, foreign ones are run once with a witness library; and hakmem's own statistics must show
-leases where there are to be some, and none where there are to be none.
+leases where there are to be some, and none where there are to be none (checks.py).
 """
 
 import json
 import os
 import re
+import shlex
+import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 
+import inputs
+import redis
+from checks import RunError, check_file, check_owner, check_stats, check_testimony
+
 THROUGHPUT = re.compile(r"Throughput = (\d+) ops/s .* time=([\d.]+)s")
-OWNER_NONE = 0
-LEASE_MIB = 8  # a live set of this size must have made a connected library lease
-
-
-class RunError(Exception):
-    """Why a run has no figures: `status` is crash, timeout, wrong-allocator or error."""
-
-    def __init__(self, status, reason):
-        super().__init__(reason)
-        self.status = status
 
 
 class Runner:
@@ -32,6 +29,7 @@ class Runner:
         self.quick = quick
         self.environment = environment
         self.folder = tempfile.TemporaryDirectory(prefix="hakmem-bench-")
+        self.inputs = os.path.join(self.folder.name, "inputs")
         self.n_files = 0
 
     def close(self):
@@ -42,10 +40,22 @@ class Runner:
         return os.path.join(self.folder.name, f"{self.n_files}-{name}")
 
     def command(self, workload):
-        words = workload.command.format(n=workload.sizes[self.quick]).split()
-        if not words[0].startswith("/"):
+        """The words to run. Raises RunError if the program is not on this machine."""
+        own_folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        if "{inputs}" in workload.command:
+            self.prepare_inputs()
+        words = [word.format(n=workload.sizes[self.quick], inputs=self.inputs, bench=own_folder, python=python())
+                 for word in shlex.split(workload.command)]
+        if not workload.foreign:
             words[0] = os.path.join(self.bench, words[0])
+        elif not shutil.which(words[0]):
+            raise RunError("missing", f"{words[0]} is not installed (make deps-bench)")
         return words
+
+    def prepare_inputs(self):
+        if not os.path.isdir(self.inputs):
+            os.makedirs(self.inputs)
+            inputs.prepare(self.inputs, self.quick)
 
     def launch(self, command, settings, timeout_s=60, repeat=1, sample_ms=0):
         """(launcher's figures, stdout, stderr) of a command. Raises RunError if it did not end well."""
@@ -73,12 +83,18 @@ class Runner:
 
     def sample(self, workload, allocator, with_stats):
         """One timed measurement: a flat dictionary of figures."""
+        if workload.scenario:
+            return redis.sample(self, workload, allocator, with_stats)
+        if workload.foreign and with_stats:
+            self.witness(self.command(workload), allocator, workload.timeout_s)
         settings = allocator.settings(workload.foreign)
-        if with_stats and allocator.is_hakmem:
+        if with_stats and allocator.is_hakmem and not workload.foreign:
             settings["HAKMEM_STATS"] = "1"
         figures, out, err = self.launch(self.command(workload), settings, workload.timeout_s,
                                         workload.repeat[self.quick])
         sample = {f"process.{key}": value for key, value in figures.items()}
+        for key in ("user_s", "system_s", "faults"):
+            sample[key] = figures[key]
         if workload.foreign:
             return sample
         lines = parse_output(out)
@@ -90,9 +106,6 @@ class Runner:
                 sample[key] = statistics.median(line[key] for line in lines)
         if with_stats and allocator.is_hakmem:
             sample.update(check_stats(allocator, err, workload.live_mib))
-        sample.setdefault("user_s", sample["process.user_s"])
-        sample.setdefault("system_s", sample["process.system_s"])
-        sample.setdefault("faults", sample["process.faults"])
         return sample
 
     def witness(self, command, allocator, timeout_s=60):
@@ -101,20 +114,13 @@ class Runner:
         settings = allocator.settings(True, os.path.join(self.bench, "witness.so"))
         settings["BENCH_WITNESS"] = testimony
         figures, _, _ = self.launch(command, settings, timeout_s, 1, 20)
-        self.check_testimony(testimony, allocator)
+        check_testimony(testimony, allocator)
         return figures
 
-    def check_testimony(self, path, allocator):
-        if not os.path.exists(path):
-            raise RunError("wrong-allocator", "no process told which malloc it got")
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file.read().splitlines():
-                program, malloc_file, owned = line.split("\t")
-                try:
-                    check_file(allocator, malloc_file)
-                    check_owner(allocator, int(owned))
-                except RunError as error:
-                    raise RunError(error.status, f"{program}: {error}") from None
+
+def python():
+    """An interpreter that is a program, not a shim that starts a shell."""
+    return "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 
 
 def parse_output(out):
@@ -128,30 +134,3 @@ def parse_output(out):
     if not lines:
         raise RunError("error", f"no figures in the output: {out[:200]!r}")
     return lines
-
-
-def check_file(allocator, malloc_file):
-    if malloc_file is not None and os.path.realpath(malloc_file) != allocator.file():
-        raise RunError("wrong-allocator", f"malloc was served by {malloc_file}, not by {allocator.file()}")
-
-
-def check_owner(allocator, owned):
-    if owned is None or not allocator.is_hakmem:
-        return
-    if owned <= OWNER_NONE:
-        raise RunError("wrong-allocator", "a block of the workload is not hakmem's own")
-
-
-def check_stats(allocator, err, live_mib):
-    """hakmem's closing statistics against what the row claims."""
-    stats = None
-    for line in err.splitlines():
-        if line.startswith("{") and "leased_bytes" in line:
-            stats = json.loads(line)
-    if stats is None:
-        raise RunError("wrong-allocator", "hakmem printed no statistics at exit")
-    if not allocator.with_daemon and stats["leased_bytes"]:
-        raise RunError("wrong-allocator", "memory was leased in the row without the daemon")
-    if allocator.with_daemon and live_mib >= LEASE_MIB and not stats["leased_bytes"]:
-        raise RunError("wrong-allocator", f"{live_mib} MB live, but nothing was leased from the daemon")
-    return {f"hakmem.{key}": value for key, value in stats.items() if isinstance(value, (int, float))}

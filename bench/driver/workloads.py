@@ -1,7 +1,7 @@
 """The table of workloads: what is run, which figure of it is shown, and which way is better.
 
 A workload is one command; it gives one row, or several where one run has several figures worth a row. `{n}` in a command
-stands for the size, larger in the full run than in the quick one. `ask` is the target of the project for the row, times
+stands for the size, larger in the full run than in the quick one, `{inputs}` for the folder of generated files. `ask` is the target of the project for the row, times
 glibc; `ask_alone` the same for the library without the daemon, where it differs (None: no target beyond the best peer).
 """
 
@@ -36,9 +36,8 @@ class Workload:
     max_rounds: int = 99
     live_mib: float = 0  # the live set, where it is large enough that a lease must have happened
     about: str = ""
-    memory_row: bool = False  # its full_rss is worth a place in the memory chart
     foreign: bool = False  # not one of our programs: a witness tells which malloc it got
-    expect: str | None = None  # foreign programs' scenario, see programs.py
+    scenario: str = ""  # more than one command: see redis.py
     tags: tuple[str, ...] = field(default=())
 
 
@@ -159,6 +158,31 @@ def _life():
                    about="eight phases of sizes, 64 MB live; then a tenth stays and the program idles")
 
 
+def _programs():
+    group = "Programs people run"
+    seconds = "process.wall_us"
+    yield Workload("redis", group, "redis-server", ops("redis", "redis: SET GET INCR LPUSH HSET", unit="requests/s"),
+                   (200_000, 40_000), max_rounds=3, live_mib=8, foreign=True, scenario="redis",
+                   about="redis-benchmark, 20 connections, pipelines of 8, 200-byte values")
+    yield Workload("redis-bgsave", group, "redis-server",
+                   ops("redis-bgsave", "redis: SET during BGSAVE", unit="requests/s")
+                   + micros("redis-bgsave-fork", "redis: the fork of BGSAVE", key="fork_us"),
+                   (200_000, 60_000), max_rounds=3, live_mib=30, foreign=True, scenario="redis-bgsave",
+                   about="three snapshots under load; 400-byte values")
+    yield Workload("sqlite3", group, "sqlite3 :memory: .read\\ {inputs}/load.sql",
+                   micros("sqlite3", "sqlite3: load, index, query", key=seconds), foreign=True, max_rounds=5,
+                   about="two tables in memory, two indexes, joins and sorts")
+    yield Workload("python3", group, "{python} {bench}/objects.py {n}",
+                   micros("python3", "python3: JSON, dictionaries, strings", key=seconds), (6, 2), foreign=True,
+                   about="Python's own small-object allocator in front, as installed")
+    yield Workload("gcc", group, "gcc -O1 -w -c -o {inputs}/large.o {inputs}/large.c",
+                   micros("gcc", "gcc -O1 of a large file", key=seconds), foreign=True, max_rounds=5,
+                   about="driver, cc1 and as, all with the allocator")
+    yield Workload("make-j2", group, "make -s -B -j2 -C {inputs}/tree",
+                   micros("make-j2", "make -j2 of a tree of small C files", key=seconds), foreign=True, max_rounds=5,
+                   about="hundreds of short processes")
+
+
 def all_workloads():
-    for part in (_everyday, _threads, _cold, _large, _life):
+    for part in (_everyday, _threads, _cold, _large, _life, _programs):
         yield from part()
