@@ -110,7 +110,7 @@ void client_free(struct client *client)
 {
     if (!client)
         return;
-    check_or_trap(list_is_empty(&client->leases) && client->n_punching == 0);
+    check_or_trap(list_is_empty(&client->leases) && client->n_working == 0);
     list_remove(&client->link);
     if (client->ledger)
         munmap(client->ledger, ledger_bytes(client->n_slots));
@@ -158,12 +158,68 @@ int client_add_extent(struct client *client, struct extent *extent)
 
 void client_remove_extent(struct client *client, struct extent *extent)
 {
-    check_or_trap(extent->client == client && !extent->punch.in_flight);
+    check_or_trap(extent->client == client && !extent->care.in_flight);
     empty_slots(client, extent);
     slots_return(client->slots, extent->first_slot, extent->n_slabs);
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
     extent->client = NULL;
+}
+
+bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
+                       void (*done)(struct worker_job *job))
+{
+    struct client *client = extent->client;
+    if (client->ending || extent->care.in_flight)
+        return false;
+    extent->care.in_flight = true;
+    extent->care.abandoned = false;
+    extent->care.job.run = run;
+    extent->care.job.done = done;
+    client->n_working++;
+    workers_submit(extent->extents->workers, &extent->care.job, WORKER_URGENT);
+    return true;
+}
+
+static void abandon_work(struct extent *extent)
+{
+    /* Relaxed: only saves work; done() comes through the workers' lock either way. */
+    if (extent->care.in_flight)
+        atomic_store_relaxed(&extent->care.abandoned, true);
+}
+
+bool client_leave_after_work(struct extent *extent)
+{
+    if (!extent->care.in_flight)
+        return false;
+    extent->care.leaving = true;
+    abandon_work(extent);
+    return true;
+}
+
+void client_end_work(struct extent *extent)
+{
+    struct client *client = extent->client;
+    extent->care.in_flight = false;
+    client->n_working--;
+    if (extent->care.leaving) {
+        extent->care.leaving = false;
+        client->on_leave(client, extent);
+    }
+    if (client->ending && client->n_working == 0)
+        client->on_quiet(client);
+}
+
+void client_end(struct client *client, void (*on_quiet)(struct client *client))
+{
+    client->ending = true;
+    client->on_quiet = on_quiet;
+    list_for_each(it, &client->leases)
+    {
+        abandon_work(list_entry(it, struct extent, link));
+    }
+    if (client->n_working == 0)
+        on_quiet(client);
 }
 
 void client_add_usage(const struct client *client, struct client_usage *usage)
@@ -202,7 +258,7 @@ void client_set_pressure(struct client *client, enum ledger_pressure pressure)
 bool client_is_valid(struct client *client)
 {
     uint64_t n_bytes = 0;
-    uint32_t n_punching = 0;
+    uint32_t n_working = 0;
     list_for_each(it, &client->leases)
     {
         const struct extent *extent = list_entry(it, struct extent, link);
@@ -210,7 +266,7 @@ bool client_is_valid(struct client *client)
             extent->first_slot + extent->n_slabs > client->n_slots)
             return false;
         n_bytes += extent_bytes(extent);
-        n_punching += extent->punch.in_flight;
+        n_working += extent->care.in_flight;
     }
-    return n_bytes == client->leased_bytes && n_punching == client->n_punching;
+    return n_bytes == client->leased_bytes && n_working == client->n_working;
 }

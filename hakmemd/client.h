@@ -40,11 +40,13 @@ struct client {
     uint64_t n_leases_total;
     uint64_t n_denied_total;
 
-    /* reclaim.c's */
-    uint32_t n_punching;                     /* extents with a punch in flight */
-    bool ending;                             /* no punch is to be begun */
-    void (*on_quiet)(struct client *client); /* once, when ending and n_punching is 0 */
+    uint32_t n_working;                      /* extents with care.in_flight */
+    bool ending;                             /* no work is to be begun */
+    void (*on_quiet)(struct client *client); /* once, when ending and n_working is 0 */
     void *on_quiet_data;
+    void (*on_leave)(struct client *client,
+                     struct extent *extent); /* its work is over, it was returned */
+    void *on_leave_data;
 };
 
 /* What the ledger says of a client's SuperSlabs, in bytes; of what we know to be leased to it, no
@@ -69,6 +71,23 @@ void client_free(struct client *client);
 int client_add_extent(struct client *client, struct extent *extent);
 /* Takes it off again; its slots read EMPTY, whatever the client wrote. */
 void client_remove_extent(struct client *client, struct extent *extent);
+
+/*
+ * Submits work on a leased extent: run() on a worker, then done() on the loop, which is to call
+ * client_end_work() last. No extent leaves the client, and no client ends, with work in flight.
+ * False: there is some already, or the client is ending.
+ */
+bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
+                       void (*done)(struct worker_job *job));
+/* Has on_leave() called once the work on the extent is over. False: there is none, it may leave at
+ * once. */
+bool client_leave_after_work(struct extent *extent);
+/* May free the client: neither is to be touched afterwards. */
+void client_end_work(struct extent *extent);
+
+/* No more work for this client; on_quiet(client) is called when none is in flight: at once, or from
+ * the loop. */
+void client_end(struct client *client, void (*on_quiet)(struct client *client));
 
 void client_add_usage(const struct client *client, struct client_usage *usage);
 void client_set_pressure(struct client *client, enum ledger_pressure pressure);

@@ -142,7 +142,7 @@ static void close_done(struct worker_job *job)
 
 void extent_discard(struct extent *extent)
 {
-    check_or_trap(!extent->punch.in_flight);
+    check_or_trap(!extent->care.in_flight);
     list_remove(&extent->link);
     list_remove(&extent->age_link);
     quota_discharge(&extent->charge);

@@ -44,13 +44,19 @@ struct extent_watch {
     uint32_t since_ms; /* of clock_now_ms(), wrapping */
 };
 
-/* A punch under way: at most one per extent. */
-struct extent_punch {
+/*
+ * Work on an extent while it is leased: a punch, or filling behind a cold lease. At most one at a
+ * time; begun and ended by client_begin_work() and client_end_work().
+ */
+struct extent_care {
     struct worker_job job;
     bool in_flight;
+    bool leaving;   /* returned meanwhile: goes on when the work is over */
+    bool abandoned; /* atomic: what run() is doing has become pointless */
     uint16_t slabs;
     int error;
-    uint32_t words[EXTENT_MAX_SLABS]; /* the RECLAIMING words written, to be changed on */
+    uint32_t
+        words[EXTENT_MAX_SLABS]; /* of a punch: the RECLAIMING words written, to be changed on */
 };
 
 /* How an extent's pages are, or are to be, made. */
@@ -85,7 +91,7 @@ struct extent {
     struct client *client; /* while LEASED */
     uint32_t first_slot;   /* while LEASED */
     struct extent_watch watch[EXTENT_MAX_SLABS];
-    struct extent_punch punch;
+    struct extent_care care; /* while LEASED */
 
     struct extent_work work;
     uint64_t due_ms;   /* ORPHAN: next look. RECYCLED: since */

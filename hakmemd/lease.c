@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "hakmemd/memfd.h"
+#include "hakmemd/prewarm.h"
 
 void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
                  struct reclaim *reclaim, struct stats *stats)
@@ -13,8 +14,22 @@ void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
     list_init(&leases->clients);
 }
 
+static void take_back(struct leases *leases, struct client *client, struct extent *extent)
+{
+    client_remove_extent(client, extent);
+    leases->stats->returned_bytes_total += extent_bytes(extent);
+    scrub_accept(leases->scrub, extent);
+}
+
+static void on_leave(struct client *client, struct extent *extent)
+{
+    take_back(client->on_leave_data, client, extent);
+}
+
 void lease_add_client(struct leases *leases, struct client *client)
 {
+    client->on_leave = on_leave;
+    client->on_leave_data = leases;
     list_push_back(&leases->clients, &client->link);
     leases->n_clients++;
 }
@@ -93,7 +108,6 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
     quota_discharge(&charge);
     r = quota_charge(&extent->charge, client->user, QUOTA_BYTES, extent_bytes(extent));
     check_or_trap(r == 0);
-    pool_note_demand(leases->pool, high);
     *extent_out = extent;
     return 0;
 }
@@ -110,11 +124,52 @@ static int take_one(struct leases *leases, struct client *client, unsigned low, 
     return take_new(leases, client, low, high, may_be_cold, extent_out);
 }
 
+/* ---- filling behind a cold lease ---- */
+
+/* One SuperSlab after the other, so that it can stop when the client has stopped wanting them. */
+static void fill_run(struct worker_job *job)
+{
+    struct extent_care *care = list_entry(job, struct extent_care, job);
+    struct extent *extent = list_entry(care, struct extent, care);
+    struct extent_work *work = &extent->work;
+    struct memfd_mapping mapping;
+
+    work->huge_slabs = 0;
+    work->n_collapsed = 0;
+    work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
+    if (work->error < 0)
+        return;
+    for (uint32_t i = 0; i < extent->n_slabs && work->error == 0; i++) {
+        uint16_t huge = 0;
+        uint32_t n_collapsed = 0;
+        /* Relaxed: see client.c's abandon_work(). */
+        if (atomic_load_relaxed(&care->abandoned))
+            break;
+        work->error =
+            prewarm_slabs(&mapping, (uint16_t)(1u << i), work->backing, &huge, &n_collapsed);
+        work->huge_slabs |= huge;
+        work->n_collapsed += n_collapsed;
+    }
+    memfd_unmap(&mapping);
+}
+
+static void fill_done(struct worker_job *job)
+{
+    struct extent_care *care = list_entry(job, struct extent_care, job);
+    struct extent *extent = list_entry(care, struct extent, care);
+    if (extent->work.error == 0) {
+        extent->huge_slabs = extent->work.huge_slabs;
+        extent->extents->stats->collapse_total += extent->work.n_collapsed;
+    }
+    client_end_work(extent);
+}
+
 /* Puts the extent into the client's hands. On failure it is discarded. */
 static int hand_over(struct leases *leases, struct client *client, struct extent *extent,
                      struct lease_grant *grant)
 {
     int fd;
+    bool is_cold = extent->state == EXTENT_NEW;
     int r = memfd_reopen(extent->fd, &fd);
     if (r < 0) {
         extent_discard(extent);
@@ -128,6 +183,9 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
         return LEASE_CLIENT_LIMIT;
     }
     leases->stats->leases_total++;
+    pool_note_demand(leases->pool, extent_order(extent->n_slabs));
+    if (is_cold)
+        client_begin_work(extent, fill_run, fill_done);
     *grant = (struct lease_grant){.extent = extent, .fd = fd};
     return 0;
 }
@@ -174,19 +232,13 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
     return 0;
 }
 
-static void take_back(struct leases *leases, struct client *client, struct extent *extent)
-{
-    client_remove_extent(client, extent);
-    leases->stats->returned_bytes_total += extent_bytes(extent);
-    scrub_accept(leases->scrub, extent);
-}
-
 bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id)
 {
     struct extent *extent = extent_find(leases->pool->extents, extent_id);
-    if (!extent || extent->client != client || extent->punch.in_flight)
+    if (!extent || extent->client != client || extent->care.leaving)
         return false;
-    take_back(leases, client, extent);
+    if (!client_leave_after_work(extent))
+        take_back(leases, client, extent);
     return true;
 }
 

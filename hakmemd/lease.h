@@ -64,7 +64,7 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
  * honest client. */
 bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id);
 
-/* Consumes the client, whose punches are over (reclaim_end): its extents go on. */
+/* Consumes the client, whose extents nothing works on (client_end): its extents go on. */
 void lease_end(struct leases *leases, struct client *client);
 
 #endif

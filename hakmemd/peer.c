@@ -91,7 +91,7 @@ static void disconnect(struct peer *peer)
         return;
     }
     peer->who.client->on_quiet_data = peer;
-    reclaim_end(peer->who.client, on_quiet);
+    client_end(peer->who.client, on_quiet);
 }
 
 static void note_misbehaviour(struct peer *peer, const char *what)

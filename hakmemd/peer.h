@@ -8,7 +8,7 @@
  * it sends waits in the kernel, at its own cost.
  *
  * Invariants: a packet with descriptors is sent only when the one before has been read. A peer's
- * socket is closed only when no punch of its client is in flight. Loop thread only.
+ * socket is closed only when no work on its client's extents is in flight. Loop thread only.
  */
 #ifndef HAKMEMD_PEER_H
 #define HAKMEMD_PEER_H
@@ -46,7 +46,7 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
 /* Consumes a connected, non-blocking socket: it becomes a peer, or is told why not and closed. */
 void peer_accept(struct peers *peers, int socket);
 
-/* Disconnects all. Those with punches in flight are gone once workers_free() has returned. */
+/* Disconnects all. Those with work in flight are gone once workers_free() has returned. */
 void peers_disconnect_all(struct peers *peers);
 
 #endif

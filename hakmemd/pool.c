@@ -38,24 +38,26 @@ uint64_t pool_target_bytes(const struct pool *pool)
     if (pool->mode == POOL_CLOSED)
         return 0;
     uint64_t target = pool->settings.min_bytes;
-    if (pool->mode < POOL_MINIMUM && 2 * pool->peak_bytes > target)
-        target = 2 * pool->peak_bytes;
+    if (pool->mode < POOL_MINIMUM && pool->peak_bytes > target)
+        target = pool->peak_bytes;
     return target < pool->settings.max_bytes ? target : pool->settings.max_bytes;
 }
 
-/* Bytes of fresh stock wanted of one order. */
-static uint64_t wanted_bytes(const struct pool *pool, unsigned order)
+/*
+ * Bytes of fresh stock wanted of one order: its share of the minimum, and of what demand adds to
+ * that. What is recycled serves that demand, too: `beside` bytes of it need not be made.
+ */
+static uint64_t wanted_bytes(const struct pool *pool, unsigned order, uint64_t beside)
 {
     uint64_t target = pool_target_bytes(pool);
     uint64_t base = pool->settings.min_bytes < target ? pool->settings.min_bytes : target;
-    uint64_t wanted = base / 8 * min_eighths[order];
+    uint64_t spare = target - base > beside ? target - base - beside : 0;
     uint64_t demand = 0;
     for (unsigned i = 0; i < POOL_N_ORDERS; i++)
         demand += pool->demand_bytes[i];
-    if (demand == 0)
-        return wanted + (target - base) / 8 * min_eighths[order];
-    double share = (double)pool->demand_bytes[order] / (double)demand;
-    return wanted + (uint64_t)((double)(target - base) * share);
+    double share =
+        demand > 0 ? (double)pool->demand_bytes[order] / (double)demand : min_eighths[order] / 8.0;
+    return base / 8 * min_eighths[order] + (uint64_t)((double)spare * share);
 }
 
 /* ---- ticking: only while there is something to fade or to age ---- */
@@ -217,7 +219,7 @@ static unsigned neediest_order(const struct pool *pool)
     uint64_t largest = 0;
     for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
         uint64_t have = (pool->n_fresh[order] + pool->n_warming[order]) * order_bytes(order);
-        uint64_t wanted = wanted_bytes(pool, order);
+        uint64_t wanted = wanted_bytes(pool, order, pool->recycled_bytes);
         if (wanted < have + order_bytes(order) / 2 ||
             stock_bytes(pool) + order_bytes(order) > pool->settings.max_bytes)
             continue;
@@ -266,15 +268,19 @@ static void refill(struct pool *pool)
 
 bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes)
 {
+    /* What is being scrubbed will be there, too. No more than demand of late can use: clearing
+     * costs, discarding does not. */
+    uint64_t coming = pool->recycled_bytes + pool->stats->scrubbing_bytes + n_bytes;
     return pool->mode < POOL_NO_SPARE && pool->settings.recycled_ms > 0 &&
-           stock_bytes(pool) + n_bytes <= pool->settings.max_bytes;
+           coming <= pool_target_bytes(pool) &&
+           pool->fresh_bytes + pool->warming_bytes + coming <= pool->settings.max_bytes;
 }
 
 void pool_put_recycled(struct pool *pool, struct extent *extent)
 {
     struct quota_user *user = extent->charge.user;
     check_or_trap(user && extent->state == EXTENT_SCRUBBING);
-    if (!pool_wants_recycled(pool, extent_bytes(extent))) {
+    if (!pool_wants_recycled(pool, 0)) {
         extent_discard(extent);
         return;
     }
@@ -323,7 +329,7 @@ static uint64_t drop_fresh(struct pool *pool)
 {
     uint64_t n_bytes = 0;
     for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        uint64_t keep = wanted_bytes(pool, order) + order_bytes(order) / 2;
+        uint64_t keep = wanted_bytes(pool, order, 0) + order_bytes(order) / 2;
         while (pool->n_fresh[order] * order_bytes(order) > keep) {
             struct list *coldest = pool->fresh[order].prev;
             n_bytes += order_bytes(order);
@@ -366,8 +372,8 @@ uint64_t pool_ask(struct pool *pool, uint64_t n_bytes)
 {
     if (n_bytes > pool->settings.max_bytes)
         n_bytes = pool->settings.max_bytes;
-    if (n_bytes / 2 > pool->peak_bytes)
-        pool->peak_bytes = n_bytes / 2;
+    if (n_bytes > pool->peak_bytes)
+        pool->peak_bytes = n_bytes;
     refill(pool);
     schedule_tick(pool);
     return pool_target_bytes(pool);

@@ -89,7 +89,7 @@ struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, un
 struct extent *pool_take_fresh(struct pool *pool, unsigned low, unsigned high);
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
 int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out);
-/* Tells what a client took that was not its own recycled memory, and refills. */
+/* Tells what a client took, from wherever, and refills. */
 void pool_note_demand(struct pool *pool, unsigned order);
 
 /* Is there room on the shelves for this much more? */

@@ -19,8 +19,8 @@
 
 static void punch_run(struct worker_job *job)
 {
-    struct extent_punch *punch = list_entry(job, struct extent_punch, job);
-    struct extent *extent = list_entry(punch, struct extent, punch);
+    struct extent_care *punch = list_entry(job, struct extent_care, job);
+    struct extent *extent = list_entry(punch, struct extent, care);
     punch->error = 0;
     for (uint32_t i = 0; i < extent->n_slabs && punch->error == 0;) {
         uint32_t n = 0;
@@ -39,8 +39,8 @@ static struct stats *stats_of(const struct extent *extent)
 
 static void punch_done(struct worker_job *job)
 {
-    struct extent_punch *punch = list_entry(job, struct extent_punch, job);
-    struct extent *extent = list_entry(punch, struct extent, punch);
+    struct extent_care *punch = list_entry(job, struct extent_care, job);
+    struct extent *extent = list_entry(punch, struct extent, care);
     struct client *client = extent->client;
     enum slab_state next = punch->error == 0 ? SLAB_RECLAIMED : SLAB_IDLE;
 
@@ -54,10 +54,7 @@ static void punch_done(struct worker_job *job)
         if (next == SLAB_RECLAIMED)
             stats_of(extent)->reclaimed_bytes_total += SUPERSLAB_BYTES;
     }
-    punch->in_flight = false;
-    client->n_punching--;
-    if (client->ending && client->n_punching == 0)
-        client->on_quiet(client);
+    client_end_work(extent);
 }
 
 /* ---- looking ---- */
@@ -82,7 +79,7 @@ static uint32_t word_after_change(uint32_t word)
 static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, struct extent *extent,
                             uint64_t age_ms)
 {
-    struct extent_punch *punch = &extent->punch;
+    struct extent_care *punch = &extent->care;
     uint32_t now_ms = (uint32_t)clock_now_ms();
 
     if (punch->in_flight || extent->work.backing == BACKING_HUGETLB)
@@ -101,11 +98,8 @@ static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, stru
     }
     if (punch->slabs == 0)
         return 0;
-    punch->in_flight = true;
-    client->n_punching++;
-    punch->job.run = punch_run;
-    punch->job.done = punch_done;
-    workers_submit(reclaim->workers, &punch->job, WORKER_URGENT);
+    bool begun = client_begin_work(extent, punch_run, punch_done);
+    check_or_trap(begun);
     return (uint64_t)__builtin_popcount(punch->slabs) << SUPERSLAB_SHIFT;
 }
 
@@ -211,22 +205,11 @@ void reclaim_set_age(struct reclaim *reclaim, uint64_t age_ms)
         schedule(reclaim);
 }
 
-void reclaim_end(struct client *client, void (*on_quiet)(struct client *client))
-{
-    client->ending = true;
-    client->on_quiet = on_quiet;
-    if (client->n_punching == 0)
-        on_quiet(client);
-}
-
 int reclaim_init(struct reclaim *reclaim, uint64_t idle_ms, struct event_base *base,
-                 struct list *clients, struct workers *workers, struct stats *stats)
+                 struct list *clients, struct stats *stats)
 {
-    *reclaim = (struct reclaim){.idle_ms = idle_ms,
-                                .age_ms = idle_ms,
-                                .clients = clients,
-                                .workers = workers,
-                                .stats = stats};
+    *reclaim =
+        (struct reclaim){.idle_ms = idle_ms, .age_ms = idle_ms, .clients = clients, .stats = stats};
     reclaim->timer = evtimer_new(base, on_timer, reclaim);
     return reclaim->timer ? 0 : -ENOMEM;
 }

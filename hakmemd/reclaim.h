@@ -8,7 +8,7 @@
  *
  * Invariants: a SuperSlab is punched only between a successful change of its word to RECLAIMING and
  * the change on; never one that is ACTIVE or PINNED. A client whose connection ends has no punch in
- * flight when its socket is closed or its extents go on: reclaim_end() waits. A ledger's words are
+ * flight when its socket is closed or its extents go on: client_end() waits. A ledger's words are
  * hostile: any value may be found at any time.
  *
  * A timer runs only while somebody leases something, and slower while nobody has anything idle.
@@ -30,7 +30,6 @@ struct reclaim {
     uint64_t idle_ms;     /* reclaim.idle_ms */
     uint64_t age_ms;      /* the age in force: less than idle_ms under pressure */
     struct list *clients; /* leases.clients; scanned ones move to its back */
-    struct workers *workers;
     struct stats *stats;
     struct event *timer;
     uint64_t n_left;        /* clients of this round still to be looked at */
@@ -40,7 +39,7 @@ struct reclaim {
 
 /* 0 or -ENOMEM. `clients` is borrowed. */
 int reclaim_init(struct reclaim *reclaim, uint64_t idle_ms, struct event_base *base,
-                 struct list *clients, struct workers *workers, struct stats *stats);
+                 struct list *clients, struct stats *stats);
 void reclaim_deinit(struct reclaim *reclaim);
 
 /* Something was leased: there is something to watch. */
@@ -55,11 +54,5 @@ uint64_t reclaim_all(struct reclaim *reclaim);
 /* Looks at one client now: IDLE words unchanged for age_ms are handed to the puncher. Bytes handed
  * over. */
 uint64_t reclaim_scan_client(struct reclaim *reclaim, struct client *client, uint64_t age_ms);
-
-/*
- * No more punches for this client; on_quiet(client) is called when none is in flight: at once, or
- * from the loop.
- */
-void reclaim_end(struct client *client, void (*on_quiet)(struct client *client));
 
 #endif

@@ -111,7 +111,7 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
 
 void scrub_accept(struct scrub *scrub, struct extent *extent)
 {
-    check_or_trap(!extent->client && !extent->punch.in_flight);
+    check_or_trap(!extent->client && !extent->care.in_flight);
     list_remove(&extent->link);
     int r = memfd_prove_exclusive(extent->fd);
     if (r == MEMFD_SHARED && !scrub->stopping) {

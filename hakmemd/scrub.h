@@ -42,7 +42,7 @@ int scrub_init(struct scrub *scrub, enum scrub_reuse reuse, struct event_base *b
 /* Discards the orphans, and whatever is accepted from then on. Before workers_free(). */
 void scrub_deinit(struct scrub *scrub);
 
-/* Consumes a LEASED extent that no client has any more and no punch is working on. */
+/* Consumes a LEASED extent that no client has any more and no work is in flight on. */
 void scrub_accept(struct scrub *scrub, struct extent *extent);
 
 /* A worker_job run(): clears the extent and gives it pages again where they are missing. */

@@ -291,7 +291,7 @@ static int init_memory(struct server *server)
         return r;
     leases_init(&server->leases, &server->pool, &server->scrub, &server->reclaim, &server->stats);
     r = reclaim_init(&server->reclaim, settings->idle_ms, server->base, &server->leases.clients,
-                     server->workers, &server->stats);
+                     &server->stats);
     if (r == 0)
         r = pressure_init(&server->pressure, &settings->pressure, server->base, &server->pool,
                           &server->reclaim, &server->leases.clients, &server->leases.refusing,
@@ -384,7 +384,7 @@ void server_free(struct server *server)
     peers_disconnect_all(&server->peers);
     pressure_deinit(&server->pressure);
     reclaim_deinit(&server->reclaim);
-    /* Ends the punches in flight, and with them the last peers. */
+    /* Ends the work in flight, and with them the last peers. */
     workers_free(server->workers);
     request_handler_free(server->handler);
     if (server->workers)
