@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/ledger.h"
 #include "common/superslab.h"
@@ -85,68 +86,84 @@ static int use_extent(int fd, uint32_t n_slabs)
     return zero ? 0 : -EILSEQ;
 }
 
-static void check_lease_reply(struct doctor_report *report, struct session *session,
-                              const Hakmem__HelloReply *hello)
+static void check_extent(struct doctor_report *report, struct session *session,
+                         const Hakmem__LeaseReply *lease, uint32_t version)
 {
-    static const char subject[] = "lease";
     int fds[CONN_MAX_FDS];
     size_t n_fds;
     session_take_fds(session, fds, &n_fds);
-    if (n_fds != 1 + hello->n_extents || hello->n_extents == 0) {
-        doctor_add(report, DOCTOR_PROBLEM, subject, "journalctl -u hakmemd -n 50",
-                   "protocol %" PRIu32 ": %zu extents came with %zu descriptors", hello->version,
-                   hello->n_extents, n_fds);
-    } else {
-        const Hakmem__Extent *extent = hello->extents[0];
-        int r =
-            extent_slabs_is_valid(extent->n_slabs) ? use_extent(fds[1], extent->n_slabs) : -EPROTO;
-        if (r < 0)
-            doctor_add(report, DOCTOR_PROBLEM, subject, "journalctl -u hakmemd -n 50",
-                       "what was leased cannot be used: %s", strerror(-r));
-        else
-            doctor_add(report, DOCTOR_OK, subject, NULL,
-                       "protocol %" PRIu32 ", one extent leased, mapped and zero; %" PRIu32
-                       " of %" PRIu32 " SuperSlabs on 2 MiB pages",
-                       hello->version, extent->huge_slabs, extent->n_slabs);
-    }
+    int r = -EPROTO;
+    if (lease->n_extents == 1 && n_fds == 1 && extent_slabs_is_valid(lease->extents[0]->n_slabs))
+        r = use_extent(fds[0], lease->extents[0]->n_slabs);
+    if (r < 0)
+        doctor_add(report, DOCTOR_PROBLEM, "lease", "journalctl -u hakmemd -n 50",
+                   "what was leased cannot be used: %s", strerror(-r));
+    else
+        doctor_add(report, DOCTOR_OK, "lease", NULL,
+                   "protocol %" PRIu32 ", one extent leased, mapped and zero; %" PRIu32
+                   " of %" PRIu32 " SuperSlabs on 2 MiB pages",
+                   version, lease->extents[0]->huge_slabs, lease->extents[0]->n_slabs);
     conn_close_fds(fds, n_fds);
 }
 
-/* A lease, from Hello to first touch. */
+/* 0 if the reply is of the kind wanted; else the finding has been added. */
+static int check_reply(struct doctor_report *report, int error, const Hakmem__Reply *reply,
+                       Hakmem__Reply__BodyCase wanted)
+{
+    if (error == 0 && reply->body_case == wanted)
+        return 0;
+    if (error == 0 && reply->body_case == HAKMEM__REPLY__BODY_ERROR) {
+        char message[200], limit[64];
+        const Hakmem__Error *refusal = reply->error;
+        output_clean(refusal->message, message, sizeof(message));
+        output_clean(refusal->limit, limit, sizeof(limit));
+        doctor_add(report, DOCTOR_PROBLEM, "lease",
+                   refusal->code == HAKMEM__ERROR_CODE__ERROR_VERSION
+                       ? "install the same release of the library and the daemon, then "
+                         "systemctl restart hakmemd"
+                   : refusal->code == HAKMEM__ERROR_CODE__ERROR_QUOTA
+                       ? "hakmemctl quota bytes_per_user SIZE, or hakmemd.conf for good"
+                   : refusal->code == HAKMEM__ERROR_CODE__ERROR_BUSY
+                       ? "hakmemctl drain --resume, if it is draining"
+                       : "free -h; hakmemctl top: who holds the most?",
+                   "hakmemd leases nothing: %s%s%s", message, limit[0] ? ": " : "", limit);
+        return -ECANCELED;
+    }
+    add_lost(report, "lease", error < 0 ? error : -EPROTO);
+    return -EPROTO;
+}
+
+/* A lease as a program takes it, from Hello to first touch. */
 static void check_lease(struct doctor_report *report, const struct invocation *invocation)
 {
-    static const char subject[] = "lease";
     struct session *session;
     Hakmem__Hello hello = HAKMEM__HELLO__INIT;
+    Hakmem__Lease lease = HAKMEM__LEASE__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
-    Hakmem__Reply *reply;
-    hello.version_min = WIRE_VERSION_MIN;
-    hello.version_max = WIRE_VERSION_MAX;
-    hello.want_slabs = 1;
-    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
-    request.hello = &hello;
+    Hakmem__Reply *reply = NULL;
     int r = session_open(invocation->socket_path, &session);
     if (r < 0) {
-        add_lost(report, subject, r);
+        add_lost(report, "lease", r);
         return;
     }
+    hello.version_min = WIRE_VERSION_MIN;
+    hello.version_max = WIRE_VERSION_MAX;
+    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.hello = &hello;
     r = session_ask(session, &request, &reply);
-    if (r < 0) {
-        add_lost(report, subject, r);
-    } else if (reply->body_case == HAKMEM__REPLY__BODY_HELLO) {
-        check_lease_reply(report, session, reply->hello);
-    } else if (reply->body_case == HAKMEM__REPLY__BODY_ERROR) {
-        char message[200];
-        output_clean(reply->error->message, message, sizeof(message));
-        bool version = reply->error->code == HAKMEM__ERROR_CODE__ERROR_VERSION;
-        doctor_add(report, DOCTOR_PROBLEM, subject,
-                   version ? "install the same release of the library and the daemon, then "
-                             "systemctl restart hakmemd"
-                           : "hakmemctl stats; hakmemctl drain --resume if it is draining",
-                   "hakmemd leases nothing: %s", message);
-    } else {
-        add_lost(report, subject, -EPROTO);
-    }
+    if (check_reply(report, r, reply, HAKMEM__REPLY__BODY_HELLO) < 0)
+        goto out;
+    uint32_t version = reply->hello->version;
+
+    /* Not with the Hello, which brings what there is and does not say why there is nothing. */
+    lease.n_slabs = 1;
+    lease.run_slabs = 1;
+    request.body_case = HAKMEM__REQUEST__BODY_LEASE;
+    request.lease = &lease;
+    r = session_ask(session, &request, &reply);
+    if (check_reply(report, r, reply, HAKMEM__REPLY__BODY_LEASE) == 0)
+        check_extent(report, session, reply->lease, version);
+out:
     session_close(session);
 }
 
@@ -158,7 +175,6 @@ static void check_backing(struct doctor_report *report, const Hakmem__PoolReply 
     output_clean(pool->backing_achieved, achieved, sizeof(achieved));
     output_share(pool->stock_huge_bytes, pool->stock_bytes, share);
     bool small = strcmp(achieved, "4k") == 0 && strcmp(wanted, "4k") != 0;
-    bool collapsed = strcmp(achieved, "collapse") == 0;
     bool partly = pool->stock_bytes > 0 && strcmp(wanted, "4k") != 0 &&
                   pool->stock_huge_bytes < pool->stock_bytes / 10 * 9;
     if (small)
@@ -172,10 +188,6 @@ static void check_backing(struct doctor_report *report, const Hakmem__PoolReply 
                    "wanted %s, achieved %s, but only %s of the stock is on 2 MiB pages: memory is "
                    "fragmented",
                    wanted, achieved, share);
-    else if (collapsed)
-        doctor_add(report, DOCTOR_WARNING, subject,
-                   "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
-                   "wanted %s, achieved by collapsing small pages: slow to prewarm", wanted);
     else
         doctor_add(report, DOCTOR_OK, subject, NULL, "wanted %s, achieved %s, %s on 2 MiB pages",
                    wanted, achieved, share);
@@ -205,7 +217,11 @@ static void check_limits(struct doctor_report *report, const Hakmem__PoolReply *
                    "boot with psi=1, and let hakmemd read /proc",
                    "the daemon cannot notice memory pressure");
     else
-        doctor_add(report, DOCTOR_WARNING, "pressure", "boot with psi=1",
+        doctor_add(report, DOCTOR_WARNING, "pressure",
+                   access("/proc/pressure/memory", F_OK) == 0
+                       ? "Linux 6.4 or later, or AmbientCapabilities=CAP_SYS_RESOURCE and "
+                         "CapabilityBoundingSet=CAP_SYS_RESOURCE in hakmemd.service"
+                       : "boot with psi=1",
                    "noticed by %s only, late and coarsely", source);
 }
 

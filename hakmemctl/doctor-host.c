@@ -48,9 +48,10 @@ static void check_huge_pages(struct doctor_report *report)
         doctor_add(report, DOCTOR_PROBLEM, subject, advise,
                    "shmem_enabled is deny: shared memory gets 4 KiB pages only");
     else
-        doctor_add(report, DOCTOR_WARNING, subject, advise,
-                   "shmem_enabled is never: 2 MiB pages must be collapsed from small ones, which "
-                   "makes prewarming some 30 times slower");
+        doctor_add(
+            report, DOCTOR_WARNING, subject, advise,
+            "shmem_enabled is never: the stock must be collapsed into 2 MiB pages, and memory "
+            "that was reclaimed comes back in 4 KiB pages");
 }
 
 static void check_memfd(struct doctor_report *report)
