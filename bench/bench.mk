@@ -11,8 +11,10 @@ PEERS  ?=
 BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_start fork_heap realloc_patterns \
                calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
                logic_minimise nbody_tree
+# The daemon's own figures, without the library.
+BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients
 BENCH_DIR   := $(BUILD)/bench
-BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) strings_map measure) $(BENCH_DIR)/random_mixed
+BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) $(BENCH_DAEMON_NAMES) strings_map measure) $(BENCH_DIR)/random_mixed
 BENCH_COMMON := $(BUILD)/obj/bench/common.o
 # The compiler must not know what malloc is: it would leave out pairs that nobody looks at.
 BENCH_CFLAGS = $(ALL_CFLAGS) -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
@@ -24,6 +26,11 @@ $(BENCH_COMMON): bench/common.c
 $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BENCH_COMMON)
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl -lm
+
+$(addprefix $(BENCH_DIR)/,$(BENCH_DAEMON_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BUILD)/obj/bench/daemon_client.o $(BENCH_COMMON) $(BASE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/obj/bench/daemon_client.o $(BENCH_COMMON) $(BASE_OBJ) \
+	    -lprotobuf-c -lpthread -ldl
 
 $(BENCH_DIR)/strings_map: bench/strings_map.cc $(BENCH_COMMON)
 	@mkdir -p $(@D)
