@@ -34,8 +34,9 @@ static double rate(uint64_t n_bytes, uint64_t began_ns)
 
 /* memset of memory that has never been touched, in pages as large as they come, and of the same
  * again. */
-static void measure_memset(uint64_t n_bytes, double *fresh, double *again)
+static void measure_memset(uint64_t n_bytes, double *best_fresh, double *best_again)
 {
+    double fresh, again;
     char *room = mmap(NULL, n_bytes + SUPERSLAB_BYTES, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED)
@@ -44,13 +45,15 @@ static void measure_memset(uint64_t n_bytes, double *fresh, double *again)
     madvise(at, n_bytes, MADV_HUGEPAGE);
     uint64_t began = bench_now_ns();
     memset(at, 1, n_bytes);
-    *fresh = rate(n_bytes, began);
+    fresh = rate(n_bytes, began);
     began = bench_now_ns();
     memset(at, 2, n_bytes);
-    *again = rate(n_bytes, began);
+    again = rate(n_bytes, began);
     if (at[n_bytes / 2] != 2)
         bench_corrupt(at, "memset");
     munmap(room, n_bytes + SUPERSLAB_BYTES);
+    *best_fresh = fresh > *best_fresh ? fresh : *best_fresh;
+    *best_again = again > *best_again ? again : *best_again;
 }
 
 static bool stock_is(const Hakmem__StatsReply *stats, const void *context)
@@ -163,8 +166,9 @@ int main(int argc, char **argv)
     uint64_t idle_ms = bench_argument(argc, argv, 3, usage);
     if (argc != 4)
         bench_usage(argv[0], usage);
-    double fresh, again;
-    measure_memset(n_bytes, &fresh, &again);
+    double fresh = 0, again = 0;
+    for (int i = 0; i < 3; i++)
+        measure_memset(n_bytes, &fresh, &again);
     daemon_connect(&client, argv[1]);
     daemon_hello(&client, true);
     double prewarm = measure_prewarm(n_bytes);

@@ -14,6 +14,7 @@ import sys
 import time
 
 import allocators
+import daemon_figures
 import machine
 import summary
 import table
@@ -102,8 +103,9 @@ def run(arguments):
                                    daemon.problem if daemon else "not asked for")
         names = [one.name for one in chosen if one.name != "glibc"]
         if daemon and not daemon.problem:
-            daemon.settle()
-        table.print_header(names)
+            daemon.settle(10)
+        if list(selected(arguments.bench)):
+            table.print_header(names)
         for workload in selected(arguments.bench):
             results = measure_workload(runner, workload, chosen, n_rounds, daemon)
             command = workload.command.format(n=workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
@@ -112,9 +114,14 @@ def run(arguments):
                 rows[row["name"]] = row
                 table.print_row(row, names, arguments.by == "cpu")
         table.print_problems(rows)
+        figures = {}
+        if needed and not daemon.problem and re.search(arguments.bench, "daemon"):
+            daemon.stop()
+            figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
+            table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
         return {"rows": rows, "rounds": n_rounds, "quick": arguments.quick, "seconds": time.time() - started,
                 "machine": machine.describe(arguments.build), "daemon_settings": settings,
-                "daemon_problem": daemon.problem if daemon else "not asked for",
+                "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,
                                 "problem": one.problem} for one in chosen]}
     finally:
@@ -138,7 +145,7 @@ def main():
         print(f"{len(changes)} changes of rank in quiet rows")
         return 1 if changes else 0
     results = run(arguments)
-    if not results["rows"]:
+    if not results["rows"] and not results["daemon"]:
         print("no row matches", file=sys.stderr)
         return 2
     if arguments.report:

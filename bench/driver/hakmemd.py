@@ -90,6 +90,7 @@ class Daemon:
             before = now
 
     def stop(self):
+        """May be called twice."""
         if self.is_running():
             self.process.send_signal(signal.SIGTERM)
             try:

@@ -52,3 +52,12 @@ def print_problems(rows, stream=sys.stdout):
             if one["status"] != "ok" and (name, one.get("reason")) not in seen:
                 seen.add((name, one.get("reason")))
                 print(f"  {row['name']}, {name}: {one['status']}: {one.get('reason', '')}", file=stream)
+
+
+def print_daemon(lines, error, stream=sys.stdout):
+    print("\nthe daemon's own figures", file=stream)
+    for label, value, unit, note in lines:
+        shown = "-" if value is None else short(value)
+        print(f"  {label:56}{shown:>10} {unit:6} {note}", file=stream)
+    if error:
+        print(f"  {error}", file=stream)
