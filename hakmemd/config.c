@@ -121,6 +121,7 @@ struct reading {
     const char *file; /* or "-o" */
     FILE *stream;
     int line;
+    int error_line;
     char *error; /* of CONFIG_ERROR_BYTES; empty: none yet */
 };
 
@@ -129,6 +130,7 @@ __attribute__((format(printf, 2, 3))) static void complain(struct reading *readi
 {
     if (reading->error[0] != '\0') /* the first mistake is the one to mend */
         return;
+    reading->error_line = reading->line;
     va_list arguments;
     int n = reading->line > 0 ? snprintf(reading->error, CONFIG_ERROR_BYTES,
                                          "%s:%d: ", reading->file, reading->line)
@@ -301,7 +303,9 @@ static bool read_file(struct reading *reading, bool must_exist)
     int line = ini_parse_stream(read_line, reading, on_key, reading);
     bool unreadable = ferror(reading->stream) != 0;
     fclose(reading->stream);
-    if (line > 0 && reading->error[0] == '\0') {
+    /* inih goes on after a line it cannot read, without a word to the handler. */
+    if (line > 0 && (reading->error[0] == '\0' || line < reading->error_line)) {
+        reading->error[0] = '\0';
         reading->line = line;
         complain(reading, "neither a [section] nor key = value");
     }

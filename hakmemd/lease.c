@@ -183,7 +183,6 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
         return LEASE_CLIENT_LIMIT;
     }
     leases->stats->leases_total++;
-    pool_note_demand(leases->pool, extent_order(extent->n_slabs));
     if (is_cold)
         client_begin_work(extent, fill_run, fill_done);
     *grant = (struct lease_grant){.extent = extent, .fd = fd};
@@ -218,6 +217,7 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
         if (r == 0)
             r = hand_over(leases, client, extent, &grants[n]);
         if (r == 0) {
+            pool_note_demand(leases->pool, high, extent_bytes(extent));
             n_left -= extent->n_slabs;
             n++;
         }

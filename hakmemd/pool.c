@@ -141,13 +141,14 @@ int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out
     return extent_new(pool->extents, 1u << order, backing, extent_out);
 }
 
-void pool_note_demand(struct pool *pool, unsigned order)
+void pool_note_demand(struct pool *pool, unsigned order, uint64_t n_bytes)
 {
-    pool->second_bytes += order_bytes(order);
-    pool->demand_bytes[order] += order_bytes(order);
+    pool->second_bytes += n_bytes;
+    pool->demand_bytes[order] += n_bytes;
     if (pool->second_bytes > pool->peak_bytes)
         pool->peak_bytes = pool->second_bytes;
-    refill(pool);
+    /* From the loop, when the answer is on its way: making a file takes longer than leasing one. */
+    event_active(pool->refill_event, EV_TIMEOUT, 0);
     schedule_tick(pool);
 }
 
@@ -355,6 +356,13 @@ static void shrink(struct pool *pool)
         drop_fresh(pool);
 }
 
+static void on_refill(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    refill(data);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
@@ -411,7 +419,8 @@ int pool_init(struct pool *pool, const struct pool_settings *settings, struct ev
         list_init(&pool->fresh[order]);
     list_init(&pool->recycled);
     pool->tick_event = evtimer_new(base, on_tick, pool);
-    if (!pool->tick_event)
+    pool->refill_event = evtimer_new(base, on_refill, pool);
+    if (!pool->tick_event || !pool->refill_event)
         return -ENOMEM;
     refill(pool);
     return 0;
@@ -419,12 +428,16 @@ int pool_init(struct pool *pool, const struct pool_settings *settings, struct ev
 
 void pool_deinit(struct pool *pool)
 {
-    if (!pool->tick_event)
+    if (!pool->extents) /* never initialised */
         return;
     pool->mode = POOL_CLOSED;
     pool_trim(pool);
-    event_free(pool->tick_event);
+    if (pool->tick_event)
+        event_free(pool->tick_event);
+    if (pool->refill_event)
+        event_free(pool->refill_event);
     pool->tick_event = NULL;
+    pool->refill_event = NULL;
 }
 
 uint64_t pool_huge_bytes(const struct pool *pool, unsigned order)

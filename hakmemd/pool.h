@@ -50,6 +50,7 @@ struct pool {
     struct workers *workers;
     struct stats *stats;
     struct event *tick_event; /* pending only while there is something to age */
+    struct event *refill_event;
     enum pool_mode mode;
     bool hugetlb_failed; /* fall back to 2 MiB shmem pages until the next reload */
 
@@ -89,8 +90,9 @@ struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, un
 struct extent *pool_take_fresh(struct pool *pool, unsigned low, unsigned high);
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
 int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out);
-/* Tells what a client took, from wherever, and refills. */
-void pool_note_demand(struct pool *pool, unsigned order);
+/* Tells what a client took, from wherever: n_bytes, for want of an extent of `order`. Refills soon.
+ */
+void pool_note_demand(struct pool *pool, unsigned order, uint64_t n_bytes);
 
 /* Is there room on the shelves for this much more? */
 bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes);

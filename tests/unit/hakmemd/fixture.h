@@ -1,0 +1,135 @@
+/*
+ * The memory side of the daemon for tests of its modules: everything from workers to leases, on an
+ * event loop that the test turns itself.
+ */
+#ifndef HAKMEM_TESTS_UNIT_HAKMEMD_FIXTURE_H
+#define HAKMEM_TESTS_UNIT_HAKMEMD_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hakmemd/clock.h"
+#include "hakmemd/lease.h"
+#include "hakmemd/memfd.h"
+#include "hakmemd/pressure.h"
+
+#define FIXTURE_PATIENCE_MS 20000
+#define MIB                 ((uint64_t)1 << 20)
+
+struct fixture {
+    struct event_base *base;
+    struct stats stats;
+    struct workers *workers;
+    struct extents extents;
+    struct quota quota;
+    struct pool pool;
+    struct scrub scrub;
+    struct reclaim reclaim;
+    struct leases leases;
+};
+
+static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user = 1024 * MIB,
+                                                                 .bytes_per_client = 512 * MIB,
+                                                                 .clients_per_user = 100}};
+
+static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
+                                          uint64_t recycled_ms, uint64_t idle_ms)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct pool_settings pool = {.min_bytes = min_bytes,
+                                 .max_bytes = max_bytes,
+                                 .backing = BACKING_AUTO,
+                                 .recycled_ms = recycled_ms};
+    assert_non_null(f);
+    signal(SIGIO, SIG_IGN);
+    f->base = event_base_new();
+    f->stats.fd_limit = 1000;
+    assert_int_equal(workers_new(f->base, &f->workers), 0);
+    extents_init(&f->extents, &f->stats, f->workers);
+    quota_init(&f->quota, &fixture_quota);
+    assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, &f->stats), 0);
+    assert_int_equal(
+        scrub_init(&f->scrub, REUSE_SAME_USER, f->base, &f->pool, f->workers, &f->stats), 0);
+    leases_init(&f->leases, &f->pool, &f->scrub, &f->reclaim, &f->stats);
+    assert_int_equal(reclaim_init(&f->reclaim, idle_ms, f->base, &f->leases.clients, &f->stats), 0);
+    return f;
+}
+
+/* Clients must have ended. Everything that was created must have been discarded. */
+static inline void fixture_free(struct fixture *f)
+{
+    reclaim_deinit(&f->reclaim);
+    scrub_deinit(&f->scrub);
+    pool_deinit(&f->pool);
+    workers_free(f->workers);
+    quota_deinit(&f->quota);
+    assert_true(stats_is_valid(&f->stats));
+    assert_int_equal(f->stats.created_bytes_total, f->stats.discarded_bytes_total);
+    assert_int_equal(f->stats.n_extents, 0);
+    event_base_free(f->base);
+    free(f);
+}
+
+/* Turns the loop until `condition` holds; fails the test when patience runs out. */
+#define fixture_wait(f, condition)                                                                 \
+    do {                                                                                           \
+        uint64_t until_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;                                  \
+        while (!(condition)) {                                                                     \
+            event_base_loop((f)->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);                             \
+            usleep(200);                                                                           \
+            if (clock_now_ms() > until_ms)                                                         \
+                fail_msg("waited too long for " #condition);                                       \
+        }                                                                                          \
+        assert_true(pool_is_valid(&(f)->pool));                                                    \
+        assert_true(scrub_is_valid(&(f)->scrub));                                                  \
+        assert_true(stats_is_valid(&(f)->stats));                                                  \
+    } while (0)
+
+/* A client with its ledger as the program itself sees it: mapped a second time. */
+struct fixture_client {
+    struct client *client;
+    struct ledger *ledger;
+    size_t ledger_bytes;
+};
+
+static inline struct fixture_client fixture_client_new(struct fixture *f, uid_t uid)
+{
+    struct fixture_client c;
+    int fd;
+    assert_int_equal(client_new(&f->quota, getpid(), uid, 1, &fd, &c.client), 0);
+    c.ledger_bytes = ledger_bytes(c.client->n_slots);
+    c.ledger = mmap(NULL, c.ledger_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(c.ledger, MAP_FAILED);
+    close(fd);
+    lease_add_client(&f->leases, c.client);
+    return c;
+}
+
+static inline void fixture_on_quiet(struct client *client)
+{
+    struct fixture *f = client->on_quiet_data;
+    lease_end(&f->leases, client);
+}
+
+static inline void fixture_client_end(struct fixture *f, struct fixture_client *c)
+{
+    uint64_t n = f->leases.n_clients;
+    munmap(c->ledger, c->ledger_bytes);
+    c->client->on_quiet_data = f;
+    client_end(c->client, fixture_on_quiet);
+    fixture_wait(f, f->leases.n_clients == n - 1);
+}
+
+#endif

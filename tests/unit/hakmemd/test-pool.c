@@ -1,0 +1,324 @@
+/* The stock and the way through it: filling, leasing, recycling, orphans, quotas, shrinking. */
+#include "fixture.h"
+
+#include "hakmemd/prewarm.h"
+
+static struct lease_grant grants[CONN_MAX_FDS];
+static size_t n_grants;
+
+static int lease(struct fixture *f, struct fixture_client *c, uint32_t n_slabs, uint32_t run_slabs)
+{
+    return lease_grant(&f->leases, c->client, n_slabs, run_slabs, CONN_MAX_FDS, grants, &n_grants);
+}
+
+static void close_grants(void)
+{
+    for (size_t i = 0; i < n_grants; i++)
+        close(grants[i].fd);
+}
+
+static uint64_t granted_slabs(void)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < n_grants; i++)
+        n += grants[i].extent->n_slabs;
+    return n;
+}
+
+static bool is_settled(struct fixture *f)
+{
+    return f->pool.n_jobs == 0 && f->pool.fresh_bytes >= f->pool.settings.min_bytes &&
+           f->stats.scrubbing_bytes == 0;
+}
+
+static void test_fills_to_the_minimum(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    fixture_wait(f, is_settled(f));
+    assert_true(f->pool.fresh_bytes <= (64 + 16) * MIB);
+    for (unsigned order = 0; order < POOL_N_ORDERS; order++)
+        assert_true(f->pool.n_fresh[order] > 0);
+    assert_int_equal(f->stats.created_bytes_total, f->stats.stock_bytes);
+    fixture_free(f);
+}
+
+static void test_never_above_the_maximum(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(24 * MIB, 40 * MIB, 60000, 60000);
+    assert_int_equal(pool_ask(&f->pool, 1000 * MIB), 40 * MIB);
+    fixture_wait(f, is_settled(f));
+    assert_true(f->stats.stock_bytes <= 40 * MIB);
+    fixture_free(f);
+}
+
+static void test_no_stock_at_all(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 0, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    assert_int_equal(lease(f, &c, 16, 1), 0);
+    assert_int_equal(n_grants, 1);
+    assert_int_equal(granted_slabs(), 16);
+    assert_int_equal(f->stats.cold_leases_total, 1);
+    /* Filled behind the client's back, without a byte of it changing. */
+    char *memory =
+        mmap(NULL, 16 * SUPERSLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, grants[0].fd, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    memset(memory, 0x11, 16 * SUPERSLAB_BYTES);
+    fixture_wait(f, !grants[0].extent->care.in_flight);
+    for (size_t i = 0; i < 16 * SUPERSLAB_BYTES; i += 64)
+        assert_int_equal(memory[i], 0x11);
+    munmap(memory, 16 * SUPERSLAB_BYTES);
+    close_grants();
+    fixture_client_end(f, &c);
+    fixture_wait(f, f->stats.leased_bytes + f->stats.scrubbing_bytes == 0);
+    assert_int_equal(f->stats.stock_bytes, 0);
+    fixture_free(f);
+}
+
+static void test_grants(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 1024 * MIB, 0, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    for (unsigned order = 0; order < 4; order++)
+        for (int i = 0; i < 4; i++)
+            lease(f, &c, 1u << order, 1u << order), close_grants();
+    fixture_wait(f, f->pool.n_jobs == 0);
+    for (uint32_t run = 1; run <= 16; run *= 2) {
+        for (uint32_t n = 1; n <= 40; n += 3) {
+            assert_int_equal(lease(f, &c, n, run), 0);
+            close_grants();
+            assert_true(n_grants >= 1 && n_grants <= CONN_MAX_FDS);
+            /* Never more than asked, but for a run that is longer than that. */
+            assert_true(granted_slabs() <= (n > run ? n : run));
+            for (size_t i = 0; i < n_grants; i++) {
+                struct extent *extent = grants[i].extent;
+                assert_true(extent->n_slabs >= run);
+                assert_int_equal(extent->state, EXTENT_LEASED);
+                assert_ptr_equal(extent->charge.user, c.client->user);
+                assert_int_equal(extent->first_slot % extent->n_slabs, 0);
+            }
+            for (size_t i = 0; i < n_grants; i++)
+                assert_true(lease_return(&f->leases, c.client, grants[i].extent->id));
+            fixture_wait(f, f->stats.leased_bytes < 256 * MIB);
+        }
+    }
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+static void test_recycled_for_its_user_alone(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1), other = fixture_client_new(f, 2);
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 4, 4), 0);
+    uint64_t id = grants[0].extent->id;
+    char *memory =
+        mmap(NULL, 4 * SUPERSLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, grants[0].fd, 0);
+    memset(memory, 0x77, 4 * SUPERSLAB_BYTES);
+    munmap(memory, 4 * SUPERSLAB_BYTES);
+    close_grants();
+    assert_true(lease_return(&f->leases, c.client, id));
+    assert_int_equal(f->stats.scrubbing_bytes, 4 * SUPERSLAB_BYTES);
+    fixture_wait(f, f->pool.recycled_bytes == 4 * SUPERSLAB_BYTES);
+    assert_int_equal(f->stats.scrubbed_bytes_total, 4 * SUPERSLAB_BYTES);
+    assert_int_equal(c.client->user->used[QUOTA_BYTES], 4 * SUPERSLAB_BYTES);
+    /* Not for the other user, */
+    assert_int_equal(lease(f, &other, 4, 4), 0);
+    assert_true(grants[0].extent->id != id);
+    close_grants();
+    /* but for the same one, and clean. */
+    assert_int_equal(lease(f, &c, 4, 4), 0);
+    assert_int_equal(grants[0].extent->id, id);
+    assert_int_equal(f->stats.reused_bytes_total, 4 * SUPERSLAB_BYTES);
+    assert_int_equal(c.client->user->used[QUOTA_BYTES], 4 * SUPERSLAB_BYTES);
+    memory = mmap(NULL, 4 * SUPERSLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, grants[0].fd, 0);
+    assert_int_equal(memory[0], 0);
+    assert_int_equal(memcmp(memory, memory + 1, 4 * SUPERSLAB_BYTES - 1), 0);
+    munmap(memory, 4 * SUPERSLAB_BYTES);
+    close_grants();
+    fixture_client_end(f, &c);
+    fixture_client_end(f, &other);
+    fixture_free(f);
+}
+
+static void test_recycled_grows_old(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(32 * MIB, 512 * MIB, 20, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    assert_int_equal(lease(f, &c, 1, 1), 0);
+    close_grants();
+    assert_true(lease_return(&f->leases, c.client, grants[0].extent->id));
+    fixture_wait(f, f->stats.scrubbed_bytes_total > 0);
+    fixture_wait(f, f->pool.recycled_bytes == 0 && f->stats.scrubbing_bytes == 0);
+    assert_int_equal(c.client->user->used[QUOTA_BYTES], 0);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+static void test_orphan(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(32 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1), other = fixture_client_new(f, 1);
+    assert_int_equal(lease(f, &c, 2, 2), 0);
+    int kept = grants[0].fd;
+    fixture_wait(f, !grants[0].extent->care.in_flight);
+    fixture_client_end(f, &c);
+    assert_int_equal(f->stats.orphan_bytes, 2 * SUPERSLAB_BYTES);
+    assert_int_equal(other.client->user->used[QUOTA_BYTES], 2 * SUPERSLAB_BYTES);
+    fixture_wait(f, list_is_empty(&f->scrub.orphans[0]) && list_is_empty(&f->scrub.orphans[1]) &&
+                        list_is_empty(&f->scrub.orphans[2]));
+    assert_int_equal(f->stats.orphan_bytes, 2 * SUPERSLAB_BYTES);
+    close(kept);
+    fixture_wait(f, f->stats.orphan_bytes == 0);
+    fixture_client_end(f, &other);
+    fixture_free(f);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1), second = fixture_client_new(f, 1);
+    quota_set(&f->quota, "bytes_per_client", 12 * MIB, NULL);
+    quota_set(&f->quota, "bytes_per_user", 20 * MIB, NULL);
+    /* As much as fits, in smaller extents. */
+    assert_int_equal(lease(f, &c, 16, 1), 0);
+    close_grants();
+    while (c.client->leased_bytes < 12 * MIB) {
+        assert_int_equal(lease(f, &c, 16, 1), 0);
+        close_grants();
+    }
+    assert_int_equal(lease(f, &c, 1, 1), LEASE_CLIENT_LIMIT);
+    while (second.client->leased_bytes < 8 * MIB) {
+        assert_int_equal(lease(f, &second, 2, 1), 0);
+        close_grants();
+    }
+    assert_int_equal(lease(f, &second, 1, 1), LEASE_USER_LIMIT);
+    assert_int_equal(f->stats.denied_quota_total, 2);
+    assert_int_equal(c.client->user->used[QUOTA_BYTES], 20 * MIB);
+    fixture_client_end(f, &c);
+    fixture_wait(f, f->stats.orphan_bytes + f->stats.scrubbing_bytes == 0);
+    /* What is recycled for the user counts, and makes room when it is of no use. */
+    assert_int_equal(lease(f, &second, 1, 1), 0);
+    close_grants();
+    fixture_client_end(f, &second);
+    fixture_free(f);
+}
+
+static void test_descriptors_run_out(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 512 * MIB, 0, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    f->stats.fd_limit = 32 + 48 + 3; /* stats.c: its own, the reserve, three */
+    int r, n = 0;
+    while ((r = lease(f, &c, 1, 1)) == 0) {
+        close_grants();
+        n++;
+    }
+    assert_int_equal(r, LEASE_NO_MEMORY);
+    assert_int_equal(n, 3);
+    assert_int_equal(f->stats.denied_memory_total, 1);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+static void test_modes(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(32 * MIB, 512 * MIB, 60000, 60000);
+    fixture_wait(f, is_settled(f));
+    pool_ask(&f->pool, 128 * MIB);
+    fixture_wait(f, f->pool.fresh_bytes >= 112 * MIB && f->pool.n_jobs == 0);
+    pool_set_mode(&f->pool, POOL_MINIMUM);
+    fixture_wait(f, f->pool.n_jobs == 0);
+    assert_true(f->pool.fresh_bytes <= 48 * MIB);
+    pool_set_mode(&f->pool, POOL_CLOSED);
+    assert_int_equal(f->stats.stock_bytes, 0);
+    pool_set_mode(&f->pool, POOL_OPEN);
+    fixture_wait(f, is_settled(f));
+    fixture_free(f);
+}
+
+/* Dropping and making must not chase each other: settled once, it stays. */
+static void test_does_not_swing(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    for (int i = 0; i < 30; i++) {
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        close_grants();
+    }
+    fixture_wait(f, f->pool.n_jobs == 0 && f->pool.peak_bytes > 0);
+    fixture_client_end(f, &c);
+    fixture_wait(f, is_settled(f));
+    pool_trim(&f->pool);
+    fixture_wait(f, is_settled(f));
+    uint64_t created = f->stats.created_bytes_total, discarded = f->stats.discarded_bytes_total;
+    for (int i = 0; i < 100; i++) {
+        pool_set_mode(&f->pool, i % 2 ? POOL_OPEN : POOL_NO_SPARE);
+        event_base_loop(f->base, EVLOOP_NONBLOCK);
+    }
+    assert_int_equal(f->stats.created_bytes_total, created);
+    assert_int_equal(f->stats.discarded_bytes_total, discarded);
+    fixture_free(f);
+}
+
+static void test_prewarm_measures(void **state)
+{
+    (void)state;
+    static const enum extent_backing backings[] = {BACKING_AUTO, BACKING_THP, BACKING_4K};
+    struct fixture *f = fixture_new(0, 0, 0, 60000);
+    for (size_t i = 0; i < 3; i++) {
+        struct extent *extent;
+        struct memfd_mapping mapping;
+        uint16_t huge;
+        assert_int_equal(extent_new(&f->extents, 4, backings[i], &extent), 0);
+        prewarm_run(&extent->work.job);
+        assert_int_equal(extent->work.error, 0);
+        /* Mapped afresh and touched, it shows the same. */
+        assert_int_equal(memfd_map(extent->fd, 4, &mapping), 0);
+        unsigned char present[4 * SUPERSLAB_BYTES / 4096];
+        assert_int_equal(mincore(mapping.bytes, mapping.n_bytes, present), 0);
+        for (size_t page = 0; page < sizeof(present); page++)
+            assert_int_equal(present[page] & 1, 1);
+        madvise(mapping.bytes, mapping.n_bytes, MADV_HUGEPAGE);
+        for (size_t at = 0; at < mapping.n_bytes; at += 4096)
+            assert_int_equal(mapping.bytes[at], 0);
+        assert_int_equal(prewarm_measure(&mapping, &huge), 0);
+        assert_int_equal(huge, extent->work.huge_slabs);
+        if (backings[i] == BACKING_4K)
+            assert_int_equal(huge, 0);
+        memfd_unmap(&mapping);
+        extent_discard(extent);
+    }
+    fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fills_to_the_minimum),
+        cmocka_unit_test(test_never_above_the_maximum),
+        cmocka_unit_test(test_no_stock_at_all),
+        cmocka_unit_test(test_grants),
+        cmocka_unit_test(test_recycled_for_its_user_alone),
+        cmocka_unit_test(test_recycled_grows_old),
+        cmocka_unit_test(test_orphan),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_descriptors_run_out),
+        cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_does_not_swing),
+        cmocka_unit_test(test_prewarm_measures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
