@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -174,6 +175,9 @@ void daemon_spawn(struct daemon *daemon, const char *const *arguments)
         int log = open(daemon->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
         dup2(log, 1);
         dup2(log, 2);
+        struct rlimit limit = {daemon->n_descriptors, daemon->n_descriptors};
+        if (daemon->n_descriptors && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            _exit(127);
         setenv("NOTIFY_SOCKET", daemon->notify_path, 1);
         signal(SIGPIPE, SIG_DFL);
         execv(argv[0], (char *const *)argv);

@@ -54,7 +54,8 @@ struct daemon {
     char notify_path[96];
     const char *options[DAEMON_MAX_OPTIONS]; /* section.key=value, borrowed */
     size_t n_options;
-    pid_t pid; /* -1: not running */
+    unsigned n_descriptors; /* its RLIMIT_NOFILE, or 0: as ours */
+    pid_t pid;              /* -1: not running */
     int notify_socket;
     int control_socket; /* for stats_get(), or -1 */
     pid_t control_pid;  /* whose it is: a child makes its own */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,45 +214,48 @@ static void test_impossible_sockets(void **state)
     }
 }
 
-/* With a dozen descriptors it is of no use, and says so; it still starts, and stops in order. */
-static void run_with_a_dozen_descriptors(struct daemon *daemon)
+/* With so few that it could serve nobody it does not start, and says what to do. */
+static void test_too_few_descriptors(void **state)
 {
-    struct rlimit limit = {.rlim_cur = 12, .rlim_max = 12};
-    require(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    daemon_start(daemon);
-    daemon_wait_logged(daemon, "only 12 descriptors");
-    require_said(daemon, "LimitNOFILE");
-    daemon_signal(daemon, SIGTERM);
-    require_equal(daemon_wait_exit(daemon), 0);
+    struct daemon *daemon = *state;
+    const unsigned limits[] = {12, 64};
+    for (size_t i = 0; i < 2; i++) {
+        char figure[16];
+        unlink(daemon->log_path);
+        daemon->n_descriptors = limits[i];
+        daemon_spawn(daemon, NULL);
+        int status = daemon_wait_exit(daemon);
+        require(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        snprintf(figure, sizeof(figure), "%u", limits[i]);
+        require_said(daemon, figure);
+        require_said(daemon, "LimitNOFILE");
+    }
 }
 
-/* With 64 it serves until they are used up, refuses, and serves again. */
-static void run_with_few_descriptors(struct daemon *daemon)
+/* With just enough it serves until they are used up, refuses, and serves again. */
+static void test_few_descriptors(void **state)
 {
-    struct rlimit limit = {.rlim_cur = 64, .rlim_max = 64};
-    struct rlimit own = {.rlim_cur = 256, .rlim_max = 256};
+    struct daemon *daemon = *state;
     Hakmem__StatsReply stats;
-    struct client client, more[64];
-    struct lease held[64], leases[CONN_MAX_FDS];
+    struct client client, more[128];
+    struct lease held[128], leases[CONN_MAX_FDS];
     size_t n, n_held = 0, n_more = 0;
     Hakmem__ErrorCode code;
 
-    require(setrlimit(RLIMIT_NOFILE, &own) == 0);
+    daemon->n_descriptors = 128;
     daemon_configure(daemon, "pool.min=16M", "pool.max=512M", NULL);
-    daemon_spawn(daemon, NULL);
-    require(prlimit(daemon->pid, RLIMIT_NOFILE, &limit, NULL) == 0);
-    daemon_wait_ready(daemon);
+    daemon_start(daemon);
     client_connect(&client, daemon);
     require_equal(client_hello(&client, 0, leases, &n), HAKMEM__ERROR_CODE__ERROR_NONE);
     while ((code = client_lease(&client, 1, 1, leases, &n)) == HAKMEM__ERROR_CODE__ERROR_NONE) {
-        require(n_held < 64);
+        require(n_held < 128);
         held[n_held] = leases[0];
         lease_map(&client, &held[n_held++]);
     }
     require_equal(code, HAKMEM__ERROR_CODE__ERROR_NO_MEMORY);
     require(n_held >= 8);
     /* Connections without end: turned away, or left waiting, while those that are in are served. */
-    while (n_more < 64 && conn_connect(daemon->socket_path, &more[n_more].socket) == 0)
+    while (n_more < 128 && conn_connect(daemon->socket_path, &more[n_more].socket) == 0)
         n_more++;
     for (size_t i = 0; i < n_held; i++)
         lease_give_back(&client, &held[i]);
@@ -268,22 +270,6 @@ static void run_with_few_descriptors(struct daemon *daemon)
     client_close(&client);
     stats_until(daemon, &stats, stats_are_quiet(&stats));
     daemon_require_alive(daemon);
-    daemon_kill(daemon);
-}
-
-static void test_descriptor_limit(void **state)
-{
-    void (*const cases[])(struct daemon *) = {run_with_a_dozen_descriptors,
-                                              run_with_few_descriptors};
-    for (size_t i = 0; i < 2; i++) {
-        /* A limit once lowered cannot be raised by everybody: each in a process of its own. */
-        pid_t child = harness_fork();
-        if (child == 0) {
-            cases[i](*state);
-            _exit(0);
-        }
-        harness_join(child);
-    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -294,7 +280,7 @@ int main(void)
         TEST(test_configuration_lines), TEST(test_good_configurations),
         TEST(test_contradictions),      TEST(test_missing_file),
         TEST(test_command_line),        TEST(test_impossible_sockets),
-        TEST(test_descriptor_limit),
+        TEST(test_too_few_descriptors), TEST(test_few_descriptors),
     };
     return cmocka_run_group_tests_name("badinput", tests, NULL, NULL);
 }
