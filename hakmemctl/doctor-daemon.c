@@ -45,7 +45,7 @@ static bool check_connection(struct doctor_report *report, const struct invocati
     return false;
 }
 
-static bool check_ping(struct doctor_report *report, struct session *session)
+static bool check_ping(struct doctor_report *report, struct session *session, uint32_t *pid_out)
 {
     Hakmem__Ping ping = HAKMEM__PING__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
@@ -68,6 +68,7 @@ static bool check_ping(struct doctor_report *report, struct session *session)
                "version %s%s%s%s, pid %" PRIu32 ", up %s", version,
                same ? "" : " (this is hakmemctl ", same ? "" : HAKMEM_VERSION, same ? "" : ")",
                reply->ping->pid, up);
+    *pid_out = reply->ping->pid;
     return true;
 }
 
@@ -225,7 +226,7 @@ static void check_limits(struct doctor_report *report, const Hakmem__PoolReply *
                    "noticed by %s only, late and coarsely", source);
 }
 
-static bool check_pool(struct doctor_report *report, struct session *session)
+static bool check_pool(struct doctor_report *report, struct session *session, uint32_t daemon_pid)
 {
     Hakmem__PoolQuery query = HAKMEM__POOL_QUERY__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
@@ -249,6 +250,7 @@ static bool check_pool(struct doctor_report *report, struct session *session)
                output_size(pool->target_bytes, target));
     check_backing(report, pool);
     check_limits(report, pool);
+    doctor_check_cgroup(report, daemon_pid, pool->max_bytes);
     return true;
 }
 
@@ -352,7 +354,9 @@ void doctor_check_daemon(struct doctor_report *report, const struct invocation *
         return;
     /* Each needs a working connection; the lease uses one of its own, because Hello makes a client.
      */
-    if (check_ping(report, session) && check_pool(report, session) && check_stats(report, session))
+    uint32_t pid;
+    if (check_ping(report, session, &pid) && check_pool(report, session, pid) &&
+        check_stats(report, session))
         check_clients(report, session);
     session_close(session);
     check_lease(report, invocation);

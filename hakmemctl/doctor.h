@@ -41,6 +41,10 @@ int doctor_read_line(const char *path, char *line, size_t n_bytes);
 /* The kernel and the installation: what can be seen without a daemon. */
 void doctor_check_host(struct doctor_report *report);
 
+/* The memory limit of the cgroup that the daemon is in, against what its stock may grow to. */
+void doctor_check_cgroup(struct doctor_report *report, uint32_t daemon_pid,
+                         uint64_t pool_max_bytes);
+
 /* The daemon: reachable, answering, leasing, and what it counted. */
 void doctor_check_daemon(struct doctor_report *report, const struct invocation *invocation);
 
