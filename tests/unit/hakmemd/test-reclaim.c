@@ -192,9 +192,9 @@ static void test_hostile_ledger(void **state)
     pthread_t thread;
     uint64_t id = s.extent->id;
     assert_int_equal(pthread_create(&thread, NULL, scribble, &scribbler), 0);
-    uint64_t until_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;
+    uint64_t deadline_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;
     for (int i = 0;
-         i < 3000 || (s.f->stats.reclaimed_bytes_total == 0 && clock_now_ms() < until_ms); i++) {
+         i < 3000 || (s.f->stats.reclaimed_bytes_total == 0 && clock_now_ms() < deadline_ms); i++) {
         reclaim_all(&s.f->reclaim);
         event_base_loop(s.f->base, EVLOOP_NONBLOCK);
         struct client_usage usage = {0};
