@@ -119,9 +119,8 @@ daemon_has_all_back() {
         [ "$(daemon_figure clients)" -eq 0 ]
 }
 expect_all_back() {
-    poll 10 daemon_has_all_back ||
-        fail "left over: $(daemon_figure leased_bytes) leased, $(daemon_figure orphan_bytes) orphaned bytes," \
-            "$(daemon_figure clients) clients"
+    poll 10 daemon_has_all_back || fail "left over: $("$BUILD/hakmemctl" --socket "$socket" stats)" \
+        "$("$BUILD/hakmemctl" --socket "$socket" clients)"
 }
 
 # ---- programs under the library ----

@@ -27,7 +27,7 @@
 
 enum {
     N_SLOTS = 400,
-    ALARM_SECONDS = 60,
+    ALARM_SECONDS = 150,
     EXIT_CORRUPTION = 3,
     EXIT_DEADLOCK = 4,
     EXIT_DIED = 5,

@@ -42,10 +42,10 @@
 enum {
     N_WRITERS = 3,
     N_BLOCKS = 3000,
-    N_PROGRESS = 1500, /* steps of the writers between two looks of a child */
+    N_PROGRESS = 800, /* steps of the writers between two looks of a child */
     MAX_CHILDREN = 3,  /* at a time */
     MAX_DEPTH = 3,
-    ALARM_SECONDS = 60,
+    ALARM_SECONDS = 150,
     EXIT_CORRUPTION = 3,
     EXIT_DEADLOCK = 4,
     EXIT_DIED = 5,

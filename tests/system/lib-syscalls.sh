@@ -1,0 +1,46 @@
+#!/bin/sh
+# What the library asks of the kernel: nothing at all once a program has reached its size; no socket for a program that
+# never allocates much; and no private memory beyond the first region while the daemon serves.
+. "$(dirname "$0")/../lib.sh"
+need_library
+need strace
+# The sandbox may forbid tracing.
+strace -o /dev/null true 2>/dev/null || skip "strace does not work here"
+memory_calls=mmap,munmap,madvise,mremap,mprotect,brk,socket,connect,sendto,sendmsg,recvfrom,recvmsg,fcntl,poll,ppoll
+
+daemon_start_warm
+# strace COMMAND..., the command alone under the library.
+strace_under_hakmem() {
+    strace -f -qq -o "$scratch/trace" -E LD_PRELOAD="$library" -E HAKMEM_SOCKET="$socket" -E HAKMEM_WAIT_US=500000 \
+        -E HAKMEM_STATS=1 "$@"
+}
+
+# traced ITERATIONS WORKING_SET: the calls of the second half are in $scratch/second.
+traced() {
+    strace_under_hakmem -e "trace=access,$memory_calls" "$programs/prog-random-mixed-marked" "$1" "$2" 42 2>"$scratch/err" || fail "status $?: $(tail -n 3 "$scratch/err")"
+    grep -q hakmem-mark-half "$scratch/trace" && grep -q hakmem-mark-end "$scratch/trace" || fail "no marks in the trace"
+    # Else the trace does not see what it is made to see.
+    for call in mmap connect recvmsg; do
+        sed '/hakmem-mark-half/q' "$scratch/trace" | grep -q "$call(" || fail "$1 $2: no $call in the first half"
+    done
+    sed -n '/hakmem-mark-half/,/hakmem-mark-end/p' "$scratch/trace" | grep -v hakmem-mark >"$scratch/second"
+}
+for size in "10000000 8192" "10000000 100000"; do
+    # shellcheck disable=SC2086
+    traced $size
+    [ ! -s "$scratch/second" ] || fail "$size: system calls in the second half: $(head -n 5 "$scratch/second")"
+    cat "$scratch/err"
+    expect_stats "$scratch/err" fallbacks -eq 0
+    expect_stats "$scratch/err" private_bytes -le 2097152
+done
+# 100,000 slots of some 264 bytes on average: 26 MB.
+expect_stats "$scratch/err" leased_bytes -ge 20000000
+expect_all_back
+
+for program in true ls; do
+    strace_under_hakmem -e trace=socket,connect,mmap "$program" >/dev/null 2>&1 ||
+        fail "$program: status $?"
+    grep -q mmap "$scratch/trace" || fail "$program: nothing traced"
+    ! grep -E 'socket|connect' "$scratch/trace" || fail "$program: makes socket calls"
+done
+[ "$(daemon_figure clients)" -eq 0 ] || fail "somebody is still connected"
