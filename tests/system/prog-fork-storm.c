@@ -99,12 +99,12 @@ static void churn_step(struct churn *c)
     c->slots[i].bytes = bytes;
 }
 
+/* The last is for children: what the others hold at a fork may be half written. */
+static struct churn churns[3];
+
 static void *churn_main(void *argument)
 {
-    static unsigned next;
-    static struct churn churns[4];
-    struct churn *c = &churns[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 4];
-    (void)argument;
+    struct churn *c = argument;
     c->random = (uint64_t)(uintptr_t)c;
     while (!__atomic_load_n(&done, __ATOMIC_RELAXED))
         churn_step(c);
@@ -151,7 +151,7 @@ static void *forker_main(void *argument)
                 churn_step(mine);
             /* A child of a threaded parent may become threaded itself. */
             pthread_t thread;
-            if (pthread_create(&thread, NULL, churn_main, NULL))
+            if (pthread_create(&thread, NULL, churn_main, &churns[2]))
                 _exit(EXIT_DIED);
             for (int i = 0; i < 500; i++)
                 churn_step(mine);
@@ -294,7 +294,7 @@ int main(int argc, char **argv)
     /* The timer's signal is for the main thread. */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (size_t i = 0; in_threads && i < 2; i++)
-        pthread_create(&threads[i], NULL, churn_main, NULL);
+        pthread_create(&threads[i], NULL, churn_main, &churns[i]);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     if (strcmp(mode, "threads") == 0)
