@@ -24,4 +24,12 @@ for command in $("${BUILD:-build}/hakmemctl" --help | sed -n 's/^  \([a-z][a-z]*
     grep -Eq "^\.(It|Nm) Cm $command|^\.It Cm $command|^\.Cm $command" man/hakmemctl.1 ||
         { echo "hakmemctl(1) does not describe $command"; exit 1; }
 done
+# Each variable that the library reads is described; those for its own tests aside.
+for variable in $(sed -n 's/.*getenv("\(HAKMEM_[A-Z_]*\)").*/\1/p' libclient/*.c | grep -v '^HAKMEM_TEST_'); do
+    grep -q "^\.It Ev $variable$" man/libhakmem.7 || { echo "libhakmem(7) does not describe $variable"; exit 1; }
+done
+# Each function of the header is in its page.
+for function in $(sed -n 's/^[a-z].*[ *]\(hak_[a-z_]*\)(.*/\1/p' libclient/hakmem.h); do
+    grep -q "^\.Fn $function" man/hak_api.3 || { echo "hak_api(3) does not describe $function"; exit 1; }
+done
 echo "man pages are well formed"
