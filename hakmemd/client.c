@@ -16,16 +16,17 @@
 /* A client that keeps changing a word under our hands gets it as it left it: its own loss. */
 #define EMPTYING_TRIES 8
 
-/* The program's name for people; not to be relied on, a program sets its own. */
-static void read_program_name(pid_t pid, char *name, size_t capacity)
+const char *client_program(struct client *client)
 {
     char path[32];
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    name[0] = '\0';
+    char *name = client->program;
+    if (name[0] != '\0')
+        return name;
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)client->pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return;
-    ssize_t n = read(fd, name, capacity - 1);
+        return name;
+    ssize_t n = read(fd, name, sizeof(client->program) - 1);
     close(fd);
     if (n < 0)
         n = 0;
@@ -39,6 +40,7 @@ static void read_program_name(pid_t pid, char *name, size_t capacity)
         if (*c < ' ' || *c > '~')
             *c = '?';
     }
+    return name;
 }
 
 static uint32_t slots_for(const struct quota_user *user)
@@ -98,7 +100,6 @@ int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch,
     r = make_ledger(client, daemon_epoch, ledger_fd_out);
     if (r < 0)
         goto out;
-    read_program_name(pid, client->program, sizeof(client->program));
     *client_out = client;
     return 0;
 out:
@@ -167,12 +168,13 @@ void client_remove_extent(struct client *client, struct extent *extent)
 }
 
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
-                       void (*done)(struct worker_job *job))
+                       void (*done)(struct worker_job *job), bool is_optional)
 {
     struct client *client = extent->client;
     if (client->ending || extent->care.in_flight)
         return false;
     extent->care.in_flight = true;
+    extent->care.is_optional = is_optional;
     extent->care.abandoned = false;
     extent->care.job.run = run;
     extent->care.job.done = done;
@@ -183,9 +185,11 @@ bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job
 
 static void abandon_work(struct extent *extent)
 {
+    if (!extent->care.in_flight || !extent->care.is_optional)
+        return;
     /* Relaxed: only saves work; done() comes through the workers' lock either way. */
-    if (extent->care.in_flight)
-        atomic_store_relaxed(&extent->care.abandoned, true);
+    atomic_store_relaxed(&extent->care.abandoned, true);
+    workers_cancel(extent->extents->workers, &extent->care.job);
 }
 
 bool client_leave_after_work(struct extent *extent)

@@ -27,7 +27,7 @@ struct client {
     struct list link; /* leases.clients */
     pid_t pid;
     uid_t uid;
-    char program[64];
+    char program[64]; /* see client_program() */
     uint64_t connected_ms;
     uint64_t held_bytes;
     struct quota_user *user;
@@ -67,6 +67,12 @@ int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch,
 /* Leases nothing any more. Accepts NULL. */
 void client_free(struct client *client);
 
+/*
+ * The program's name for people, read when first asked for: Hello is in a hurry. Not to be relied
+ * on, a program may call itself what it likes.
+ */
+const char *client_program(struct client *client);
+
 /* Puts a LEASED extent on the client's list, with slots that read EMPTY. -ENOSPC: out of slots. */
 int client_add_extent(struct client *client, struct extent *extent);
 /* Takes it off again; its slots read EMPTY, whatever the client wrote. */
@@ -78,7 +84,7 @@ void client_remove_extent(struct client *client, struct extent *extent);
  * False: there is some already, or the client is ending.
  */
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
-                       void (*done)(struct worker_job *job));
+                       void (*done)(struct worker_job *job), bool is_optional);
 /* Has on_leave() called once the work on the extent is over. False: there is none, it may leave at
  * once. */
 bool client_leave_after_work(struct extent *extent);

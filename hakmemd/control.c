@@ -168,8 +168,8 @@ static uint64_t add_capped(uint64_t a, uint64_t b)
     return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
 }
 
-static void fill_client(const struct client *client, struct control_reply *memory,
-                        bool with_classes, Hakmem__Client *out)
+static void fill_client(struct client *client, struct control_reply *memory, bool with_classes,
+                        Hakmem__Client *out)
 {
     const struct ledger *ledger = client->ledger;
     struct client_usage usage = {0};
@@ -178,7 +178,7 @@ static void fill_client(const struct client *client, struct control_reply *memor
     hakmem__client__init(out);
     out->pid = (uint32_t)client->pid;
     out->uid = client->uid;
-    out->program = (char *)client->program;
+    out->program = (char *)client_program(client);
     out->leased_bytes = client->leased_bytes;
     out->active_bytes = usage.active_bytes;
     out->idle_bytes = usage.idle_bytes;
@@ -229,7 +229,7 @@ int control_clients(struct control *control, uint32_t only_pid, struct control_r
     hakmem__clients_reply__init(out);
     list_for_each(it, &control->leases->clients)
     {
-        const struct client *client = list_entry(it, struct client, link);
+        struct client *client = list_entry(it, struct client, link);
         if (only_pid && (uint32_t)client->pid != only_pid)
             continue;
         if (out->n_clients == memory->n_client_capacity || out->n_clients == n_max)

@@ -51,7 +51,8 @@ struct extent_watch {
 struct extent_care {
     struct worker_job job;
     bool in_flight;
-    bool leaving;   /* returned meanwhile: goes on when the work is over */
+    bool leaving; /* returned meanwhile: goes on when the work is over */
+    bool is_optional;
     bool abandoned; /* atomic: what run() is doing has become pointless */
     uint16_t slabs;
     int error;

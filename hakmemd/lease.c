@@ -157,7 +157,7 @@ static void fill_done(struct worker_job *job)
 {
     struct extent_care *care = list_entry(job, struct extent_care, job);
     struct extent *extent = list_entry(care, struct extent, care);
-    if (extent->work.error == 0) {
+    if (!job->cancelled && extent->work.error == 0) {
         extent->huge_slabs = extent->work.huge_slabs;
         extent->extents->stats->collapse_total += extent->work.n_collapsed;
     }
@@ -184,7 +184,7 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
     }
     leases->stats->leases_total++;
     if (is_cold)
-        client_begin_work(extent, fill_run, fill_done);
+        client_begin_work(extent, fill_run, fill_done, true);
     *grant = (struct lease_grant){.extent = extent, .fd = fd};
     return 0;
 }

@@ -98,7 +98,7 @@ static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, stru
     }
     if (punch->slabs == 0)
         return 0;
-    bool begun = client_begin_work(extent, punch_run, punch_done);
+    bool begun = client_begin_work(extent, punch_run, punch_done, false);
     check_or_trap(begun);
     return (uint64_t)__builtin_popcount(punch->slabs) << SUPERSLAB_SHIFT;
 }

@@ -11,6 +11,9 @@
 #include "hakmemd/memfd.h"
 #include "hakmemd/prewarm.h"
 
+/* Behind so much that waits to be cleared, discarding is better: some ten milliseconds' work. */
+#define BACKLOG_MAX_BYTES ((uint64_t)256 << 20)
+
 /* ---- orphans ---- */
 
 static void schedule(struct scrub *scrub)
@@ -118,6 +121,7 @@ void scrub_accept(struct scrub *scrub, struct extent *extent)
         make_orphan(scrub, extent);
         schedule(scrub);
     } else if (r == 0 && !scrub->stopping && scrub->reuse == REUSE_SAME_USER &&
+               scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
                pool_wants_recycled(scrub->pool, extent_bytes(extent))) {
         begin_scrub(scrub, extent);
     } else {

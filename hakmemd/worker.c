@@ -12,8 +12,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define N_WORKERS         2
-#define WORKER_NICE_LEVEL 5
+#define N_WORKERS 2
+
+/* Nice levels: what a program waits for at once, what it will want soon, and what is made ahead of
+ * any need. */
+#define NICE_LOOP       (-10)
+#define NICE_URGENT     0
+#define NICE_BACKGROUND 3
 
 struct worker {
     struct workers *workers;
@@ -35,6 +40,12 @@ struct workers {
     struct worker threads[N_WORKERS];
 };
 
+/* Of this thread alone. Without the right to go below 0 it stays where it was. */
+static void set_nice(int level)
+{
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), level);
+}
+
 /* Under lock. */
 static struct worker_job *next_job(struct worker *worker)
 {
@@ -43,18 +54,23 @@ static struct worker_job *next_job(struct worker *worker)
             continue;
         struct list *first = list_first(&worker->workers->queues[urgency]);
         if (first) {
+            struct worker_job *job = list_entry(first, struct worker_job, link);
             list_remove(first);
-            return list_entry(first, struct worker_job, link);
+            job->queued = false;
+            return job;
         }
     }
     return NULL;
 }
 
-static void report_finished(struct workers *workers)
+/* Under lock. */
+static void finish(struct workers *workers, struct worker_job *job)
 {
     uint64_t one = 1;
+    bool was_empty = list_is_empty(&workers->finished);
+    list_push_back(&workers->finished, &job->link);
     /* Cannot fail but by a full counter, which is readable, too. */
-    ssize_t n = write(workers->done_fd, &one, sizeof(one));
+    ssize_t n = was_empty ? write(workers->done_fd, &one, sizeof(one)) : 0;
     (void)n;
 }
 
@@ -63,9 +79,7 @@ static void *worker_main(void *data)
     struct worker *worker = data;
     struct workers *workers = worker->workers;
 
-    /* Prewarming gives way to the programs it is for. */
-    if (worker->takes_background)
-        setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WORKER_NICE_LEVEL);
+    set_nice(worker->takes_background ? NICE_BACKGROUND : NICE_URGENT);
     pthread_mutex_lock(&workers->lock);
     for (;;) {
         struct worker_job *job = next_job(worker);
@@ -78,10 +92,7 @@ static void *worker_main(void *data)
         pthread_mutex_unlock(&workers->lock);
         job->run(job);
         pthread_mutex_lock(&workers->lock);
-        bool was_empty = list_is_empty(&workers->finished);
-        list_push_back(&workers->finished, &job->link);
-        if (was_empty)
-            report_finished(workers);
+        finish(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
     return NULL;
@@ -151,6 +162,8 @@ int workers_new(struct event_base *base, struct workers **workers_out)
     r = start_threads(workers);
     if (r < 0)
         goto out;
+    /* The loop does little, and somebody's malloc waits for it. */
+    set_nice(NICE_LOOP);
     *workers_out = workers;
     return 0;
 out:
@@ -158,14 +171,29 @@ out:
     return r;
 }
 
+/* Under lock. */
+static void cancel(struct workers *workers, struct worker_job *job)
+{
+    list_remove(&job->link);
+    job->queued = false;
+    job->cancelled = true;
+    finish(workers, job);
+}
+
+void workers_cancel(struct workers *workers, struct worker_job *job)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (job->queued)
+        cancel(workers, job);
+    pthread_mutex_unlock(&workers->lock);
+}
+
 static void cancel_background(struct workers *workers)
 {
     struct list *queue = &workers->queues[WORKER_BACKGROUND];
     list_for_each_safe(it, queue)
     {
-        list_entry(it, struct worker_job, link)->cancelled = true;
-        list_remove(it);
-        list_push_back(&workers->finished, it);
+        cancel(workers, list_entry(it, struct worker_job, link));
     }
 }
 
@@ -206,6 +234,7 @@ void workers_submit(struct workers *workers, struct worker_job *job, enum worker
         pthread_mutex_unlock(&workers->lock);
         return;
     }
+    job->queued = true;
     list_push_back(&workers->queues[urgency], &job->link);
     /* Broadcast: a signal could wake the worker that does not take this kind. */
     pthread_cond_broadcast(&workers->wanted);

@@ -24,7 +24,8 @@ struct worker_job {
     struct list link; /* workers.queues[] or workers.finished */
     void (*run)(struct worker_job *job);
     void (*done)(struct worker_job *job);
-    bool cancelled; /* for done(): run() was never called, the daemon is stopping */
+    bool cancelled; /* for done(): run() was never called */
+    bool queued;    /* the workers' own: not begun yet */
 };
 
 /* 0 or a negative errno. */
@@ -33,6 +34,10 @@ int workers_new(struct event_base *base, struct workers **workers_out);
 /* Runs urgent jobs to their end, cancels background ones not begun, calls every done(). Accepts
  * NULL. */
 void workers_free(struct workers *workers);
+
+/* If no worker has begun it, the job is finished at once, as cancelled; done() is still called from
+ * the loop. */
+void workers_cancel(struct workers *workers, struct worker_job *job);
 
 void workers_submit(struct workers *workers, struct worker_job *job, enum worker_urgency urgency);
 
