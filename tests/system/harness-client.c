@@ -235,6 +235,25 @@ Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes)
     return code;
 }
 
+uint64_t client_count_stock(struct client *client)
+{
+    Hakmem__PoolQuery query = HAKMEM__POOL_QUERY__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    Hakmem__ErrorCode code;
+    int fds[CONN_MAX_FDS];
+    size_t n_fds;
+    uint64_t n = 0;
+
+    request.body_case = HAKMEM__REQUEST__BODY_POOL;
+    request.pool = &query;
+    require_equal(client_send(client, &request), 0);
+    Hakmem__Reply *reply = answer(client, HAKMEM__REPLY__BODY_POOL, fds, &n_fds, &code);
+    require(reply != NULL);
+    for (size_t i = 0; i < reply->pool->n_orders; i++)
+        n += reply->pool->orders[i]->n_extents + reply->pool->orders[i]->n_recycled;
+    return n;
+}
+
 void client_begin(struct client *client, const struct daemon *daemon, struct lease *lease)
 {
     struct lease leases[CONN_MAX_FDS];

@@ -63,6 +63,9 @@ Hakmem__ErrorCode client_return(struct client *client, const uint64_t *ids, size
 Hakmem__ErrorCode client_set_quota(struct client *client, const char *key, uint64_t value);
 Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes);
 
+/* Extents in stock now, fresh and recycled: a descriptor of the daemon's each. */
+uint64_t client_count_stock(struct client *client);
+
 /* client_connect() and client_hello(), which must be granted exactly one extent of one SuperSlab,
  * mapped. */
 void client_begin(struct client *client, const struct daemon *daemon, struct lease *lease);

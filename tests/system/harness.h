@@ -132,10 +132,4 @@ void harness_become(uid_t uid);
 /* Skips the test where other users cannot be tried. */
 void harness_need_root(void);
 
-/*
- * Runs a program under the library with this daemon; the status as of waitpid(). What it wrote goes
- * to `output`. Skips the test if the library is built with a sanitizer that replaces malloc itself.
- */
-int harness_run(struct daemon *daemon, const char *const *argv, char *output, size_t capacity);
-
 #endif
