@@ -10,7 +10,7 @@ PEERS  ?=
 # Programs of the workloads, one file each, on common.c.
 BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_start fork_heap realloc_patterns \
                calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
-               logic_minimise nbody_tree
+               logic_minimise nbody_tree seed_targets step_count
 # The daemon's own figures, without the library.
 BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients
 BENCH_DIR   := $(BUILD)/bench
@@ -49,3 +49,25 @@ $(BENCH_DIR)/witness.so: bench/witness.c
 bench-programs: $(BENCH_BIN) $(BENCH_DIR)/witness.so
 
 -include $(wildcard $(BENCH_DIR)/*.d)
+
+# ---- running them ----
+
+BENCH_REPORT := $(BUILD)/report
+BENCH_DRIVER  = python3 bench/driver --build $(BUILD) --bench '$(BENCH)' --peers '$(PEERS)' $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: bench bench-quick bench-docs profile
+## make bench        every workload with every allocator, about 15 minutes; the page is build/report/index.html
+bench: all bench-programs
+	$(BENCH_DRIVER) --report $(BENCH_REPORT)
+
+## make bench-quick  the same in about 2 minutes, with smaller sizes
+bench-quick: all bench-programs
+	$(BENCH_DRIVER) --quick --report $(BENCH_REPORT)
+
+## make bench-docs   writes docs/benchmarks.md from the last run
+bench-docs:
+	python3 bench/driver --render $(BENCH_REPORT) --docs docs/benchmarks.md
+
+## make profile      the profile hakmem grew out of, with its targets
+profile: all bench-programs
+	python3 bench/driver/profile.py --build $(BUILD) --report $(BENCH_REPORT)

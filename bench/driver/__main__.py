@@ -15,7 +15,9 @@ import time
 
 import allocators
 import daemon_figures
+import document
 import machine
+import page
 import summary
 import table
 from hakmemd import Daemon
@@ -39,6 +41,8 @@ def parse_arguments():
     parser.add_argument("--option", action="append", default=[], metavar="section.key=value",
                         help="setting for the private hakmemd")
     parser.add_argument("--list", action="store_true", help="names of the rows")
+    parser.add_argument("--render", metavar="DIR", help="write DIR/index.html anew from DIR/results.json")
+    parser.add_argument("--docs", metavar="FILE", help="with --render: write the text of FILE from the results too")
     parser.add_argument("--compare", nargs=2, metavar="results.json", help="rankings of two runs against each other")
     return parser.parse_args()
 
@@ -103,7 +107,7 @@ def run(arguments):
                                    daemon.problem if daemon else "not asked for")
         names = [one.name for one in chosen if one.name != "glibc"]
         if daemon and not daemon.problem:
-            daemon.settle(10)
+            daemon.wait_stocked()
         if list(selected(arguments.bench)):
             table.print_header(names)
         for workload in selected(arguments.bench):
@@ -119,7 +123,7 @@ def run(arguments):
             daemon.stop()
             figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
             table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
-        return {"rows": rows, "rounds": n_rounds, "quick": arguments.quick, "seconds": time.time() - started,
+        return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": n_rounds, "quick": arguments.quick, "seconds": time.time() - started,
                 "machine": machine.describe(arguments.build), "daemon_settings": settings,
                 "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,
@@ -130,28 +134,61 @@ def run(arguments):
             daemon.stop()
 
 
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def render(folder, docs):
+    """The page, and the documentation if asked for, from what is in the folder."""
+    results = load(os.path.join(folder, "results.json"))
+    profile_file = os.path.join(folder, "profile.json")
+    profile = load(profile_file) if os.path.exists(profile_file) else None
+    target = os.path.join(folder, "index.html")
+    write(target, page.render(results, profile))
+    print(f"the report: {target}")
+    if docs:
+        write(docs, document.render(results, profile))
+        print(f"the text: {docs}")
+
+
+def compare(old, new):
+    changes = list(summary.compare(load(old), load(new)))
+    for name, pair in changes:
+        print(f"{name}: {pair[0]} and {pair[1]} changed places")
+    print(f"{len(changes)} changes of rank in rows that were quiet in both runs")
+    return 1 if changes else 0
+
+
+def list_rows(pattern):
+    for workload in selected(pattern):
+        for figure in workload.figures:
+            print(f"{figure.row:28} {workload.group}: {figure.title}")
+
+
 def main():
     arguments = parse_arguments()
     if arguments.list:
-        for workload in selected(arguments.bench):
-            for figure in workload.figures:
-                print(f"{figure.row:28} {workload.group}: {figure.title}")
+        list_rows(arguments.bench)
         return 0
     if arguments.compare:
-        old, new = (json.load(open(path, encoding="utf-8")) for path in arguments.compare)
-        changes = list(summary.compare(old, new))
-        for name, pair in changes:
-            print(f"{name}: {pair[0]} and {pair[1]} changed places")
-        print(f"{len(changes)} changes of rank in quiet rows")
-        return 1 if changes else 0
+        return compare(*arguments.compare)
+    if arguments.render:
+        render(arguments.render, arguments.docs)
+        return 0
     results = run(arguments)
     if not results["rows"] and not results["daemon"]:
         print("no row matches", file=sys.stderr)
         return 2
     if arguments.report:
         os.makedirs(arguments.report, exist_ok=True)
-        with open(os.path.join(arguments.report, "results.json"), "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+        write(os.path.join(arguments.report, "results.json"), json.dumps(results, indent=1))
+        render(arguments.report, arguments.docs)
     return 0
 
 

@@ -56,7 +56,7 @@ def measure(build, runner, settings, quick):
     if daemon.problem:
         return {"error": daemon.problem}
     try:
-        daemon.settle(5)
+        daemon.wait_stocked()
         pool = daemon.pool() or {}
         n = 400 if quick else 2000
         socket = daemon.socket

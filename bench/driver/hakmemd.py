@@ -89,6 +89,16 @@ class Daemon:
             quiet = quiet + 1 if now == before and not busy else 0
             before = now
 
+    def wait_stocked(self, most_s=60.0):
+        """Waits until the stock has reached its target and the daemon has come to rest."""
+        deadline = time.monotonic() + most_s
+        while self.is_running() and time.monotonic() < deadline:
+            stats = self.stats() or {}
+            if stats.get("stock_bytes", 0) >= 0.95 * stats.get("stock_target_bytes", 1):
+                break
+            time.sleep(0.1)
+        self.settle(10)
+
     def stop(self):
         """May be called twice."""
         if self.is_running():

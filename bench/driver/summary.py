@@ -45,6 +45,9 @@ def cell(rounds, figure):
         value = median_of(key)
         if value is not None:
             result[key.replace("process.", "")] = value
+    leased = median_of("hakmem.leased_bytes")
+    if leased is not None:
+        result["leased_peak_kib"] = leased / 1024
     if "peak_rss_kib" not in result and "max_rss_kib" in result:
         result["peak_rss_kib"] = result["max_rss_kib"]
     return result
