@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/check.h"
 #include "hakmemd/clock.h"
-#include "hakmemd/memfd.h"
 
 /* A client that keeps changing a word under our hands gets it as it left it: its own loss. */
 #define EMPTYING_TRIES 8
@@ -53,30 +51,8 @@ static uint32_t slots_for(const struct quota_user *user)
     return n > CLIENT_MAX_SLOTS ? CLIENT_MAX_SLOTS : (uint32_t)n;
 }
 
-static int make_ledger(struct client *client, uint64_t daemon_epoch, int *fd_out)
-{
-    size_t n_bytes = ledger_bytes(client->n_slots);
-    int fd;
-    int r = memfd_create_ledger(n_bytes, &fd);
-    if (r < 0)
-        return r;
-    struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (ledger == MAP_FAILED) {
-        r = -errno;
-        close(fd);
-        return r;
-    }
-    ledger->magic = LEDGER_MAGIC;
-    ledger->abi_version = LEDGER_ABI_VERSION;
-    ledger->n_slots = client->n_slots;
-    ledger->daemon_epoch = daemon_epoch;
-    client->ledger = ledger;
-    *fd_out = fd;
-    return 0;
-}
-
-int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out,
-               struct client **client_out)
+int client_new(struct quota *quota, struct ledgers *ledgers, pid_t pid, uid_t uid,
+               uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
 {
     struct client *client = calloc(1, sizeof(*client));
     if (!client)
@@ -97,9 +73,11 @@ int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch,
     r = -ENOMEM;
     if (!client->slots)
         goto out;
-    r = make_ledger(client, daemon_epoch, ledger_fd_out);
+    r = ledgers_take(ledgers, client->n_slots, ledger_fd_out, &client->mapping);
     if (r < 0)
         goto out;
+    client->ledger = client->mapping->ledger;
+    client->ledger->daemon_epoch = daemon_epoch;
     *client_out = client;
     return 0;
 out:
@@ -113,8 +91,7 @@ void client_free(struct client *client)
         return;
     check_or_trap(list_is_empty(&client->leases) && client->n_working == 0);
     list_remove(&client->link);
-    if (client->ledger)
-        munmap(client->ledger, ledger_bytes(client->n_slots));
+    ledgers_release(client->mapping);
     slots_free(client->slots);
     quota_discharge(&client->charge);
     quota_user_unref(client->user);

@@ -18,6 +18,7 @@
 #include "common/ledger.h"
 #include "common/list.h"
 #include "hakmemd/extent.h"
+#include "hakmemd/ledgers.h"
 #include "hakmemd/quota.h"
 #include "hakmemd/slots.h"
 
@@ -32,7 +33,8 @@ struct client {
     uint64_t held_bytes;
     struct quota_user *user;
     struct quota_charge charge; /* QUOTA_CLIENTS */
-    struct ledger *ledger;
+    struct ledger_mapping *mapping;
+    struct ledger *ledger; /* the mapping's */
     uint32_t n_slots;
     struct slots *slots;
     struct list leases; /* extent.link */
@@ -62,8 +64,8 @@ struct client_usage {
  * 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `ledger_fd_out` is the caller's:
  * to send and to close.
  */
-int client_new(struct quota *quota, pid_t pid, uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out,
-               struct client **client_out);
+int client_new(struct quota *quota, struct ledgers *ledgers, pid_t pid, uid_t uid,
+               uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out);
 /* Leases nothing any more. Accepts NULL. */
 void client_free(struct client *client);
 

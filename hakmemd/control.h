@@ -16,6 +16,7 @@
 /* The parts of the daemon that requests work on. Embedded in the server. */
 struct control {
     struct quota *quota;
+    struct ledgers *ledgers;
     struct leases *leases;
     struct pool *pool;
     struct reclaim *reclaim;

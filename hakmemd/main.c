@@ -2,6 +2,7 @@
  * hakmemd: the command line, and the life of the process. A SuperSlab's life begins in pool.c.
  */
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -71,6 +72,18 @@ static enum action parse_arguments(int argc, char **argv, struct config_source *
     return action;
 }
 
+/*
+ * The loop must not wait for the address space lock, which a worker may hold for long: so the heap
+ * is to grow in large steps and never to be given back, and to be one for all threads.
+ */
+static void calm_malloc(void)
+{
+    mallopt(M_TOP_PAD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    mallopt(M_ARENA_MAX, 1);
+}
+
 static bool load(const struct config_source *source, struct server_settings *settings_out)
 {
     char error[CONFIG_ERROR_BYTES];
@@ -93,6 +106,7 @@ int main(int argc, char **argv)
     struct config_source source = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};
     int result = EXIT_FAILURE;
 
+    calm_malloc();
     log_init();
     if (!source.overrides)
         return EXIT_FAILURE;

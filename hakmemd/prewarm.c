@@ -158,13 +158,18 @@ static int populate_each(const struct memfd_mapping *mapping, uint16_t slabs)
     return 0;
 }
 
-static uint32_t collapse_each(const struct memfd_mapping *mapping, uint16_t slabs)
+/*
+ * Run by run, not one by one: each call makes the kernel empty every processor's page batches
+ * first, and holds the address space lock for it. What came of it is measured.
+ */
+static void collapse_each(const struct memfd_mapping *mapping, uint16_t slabs)
 {
-    uint32_t n_collapsed = 0;
-    for (unsigned i = 0; i < slab_count(mapping); i++)
-        if (slabs & 1u << i)
-            n_collapsed += madvise(slab_address(mapping, i), SUPERSLAB_BYTES, MADV_COLLAPSE) == 0;
-    return n_collapsed;
+    for (unsigned i = 0, n; i<slab_count(mapping); i += n> 0 ? n : 1) {
+        for (n = 0; i + n < slab_count(mapping) && slabs & 1u << (i + n); n++)
+            ;
+        if (n > 0)
+            madvise(slab_address(mapping, i), n * SUPERSLAB_BYTES, MADV_COLLAPSE);
+    }
 }
 
 int prewarm_slabs(const struct memfd_mapping *mapping, uint16_t slabs, enum extent_backing backing,
@@ -186,10 +191,12 @@ int prewarm_slabs(const struct memfd_mapping *mapping, uint16_t slabs, enum exte
             return r;
     }
     if (backing == BACKING_AUTO && (slabs & ~huge) != 0) {
-        n_collapsed = collapse_each(mapping, slabs & (uint16_t)~huge);
-        r = n_collapsed ? prewarm_measure(mapping, &huge) : 0;
+        uint16_t before = huge;
+        collapse_each(mapping, slabs & (uint16_t)~huge);
+        r = prewarm_measure(mapping, &huge);
         if (r < 0)
             return r;
+        n_collapsed = (uint32_t)__builtin_popcount(slabs & huge & (uint16_t)~before);
     }
     r = populate_each(mapping, slabs & (uint16_t)~huge);
     if (r < 0)

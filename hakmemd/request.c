@@ -156,7 +156,7 @@ static struct client *make_client(struct request_call *call, const Hakmem__Hello
     int ledger_fd;
     int r = stats_fds_available(control->stats, 1) ? 0 : -EMFILE;
     if (r == 0)
-        r = client_new(control->quota, call->peer->pid, call->peer->uid,
+        r = client_new(control->quota, control->ledgers, call->peer->pid, call->peer->uid,
                        call->handler->daemon_epoch, &ledger_fd, &client);
     if (r == QUOTA_EXCEEDED) {
         control->stats->denied_quota_total++;

@@ -39,6 +39,7 @@ struct server {
     struct workers *workers;
     struct extents extents;
     struct quota quota;
+    struct ledgers ledgers;
     struct pool pool;
     struct scrub scrub;
     struct reclaim reclaim;
@@ -282,6 +283,7 @@ static int init_memory(struct server *server)
     if (r < 0)
         return r;
     extents_init(&server->extents, &server->stats, server->workers);
+    ledgers_init(&server->ledgers, server->workers);
     r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
                   &server->stats);
     if (r == 0)
@@ -302,6 +304,7 @@ static int init_memory(struct server *server)
 static int init_requests(struct server *server)
 {
     server->control = (struct control){.quota = &server->quota,
+                                       .ledgers = &server->ledgers,
                                        .leases = &server->leases,
                                        .pool = &server->pool,
                                        .reclaim = &server->reclaim,
@@ -384,6 +387,7 @@ void server_free(struct server *server)
     peers_disconnect_all(&server->peers);
     pressure_deinit(&server->pressure);
     reclaim_deinit(&server->reclaim);
+    ledgers_deinit(&server->ledgers);
     /* Ends the work in flight, and with them the last peers. */
     workers_free(server->workers);
     request_handler_free(server->handler);

@@ -1,9 +1,9 @@
 /* See stats.h. */
 #include "hakmemd/stats.h"
 
-/* The loop's own descriptors and what libraries open in passing, plus one reply's worth of leased
- * ones. */
-#define FDS_OWN     32
+/* The loop's own descriptors, spare ledgers and what libraries open in passing, plus one reply's
+ * worth of leased ones. */
+#define FDS_OWN     40
 #define FDS_RESERVE 48
 
 bool stats_is_valid(const struct stats *stats)

@@ -63,14 +63,35 @@ static struct worker_job *next_job(struct worker *worker)
     return NULL;
 }
 
-/* Under lock. */
-static void finish(struct workers *workers, struct worker_job *job)
+/* Moves all of `from` to the end of `to`. */
+static void splice_back(struct list *to, struct list *from)
 {
-    uint64_t one = 1;
+    if (list_is_empty(from))
+        return;
+    from->next->prev = to->prev;
+    from->prev->next = to;
+    to->prev->next = from->next;
+    to->prev = from->prev;
+    list_init(from);
+}
+
+/* Under lock. True: the loop is to be told, by report_finished() and after unlocking. */
+static bool finish(struct workers *workers, struct worker_job *job)
+{
     bool was_empty = list_is_empty(&workers->finished);
     list_push_back(&workers->finished, &job->link);
+    return was_empty;
+}
+
+/*
+ * Not under lock: it wakes the loop, which may take this thread's processor at once, and would then
+ * wait for a lock that a thread of lower priority holds and cannot release.
+ */
+static void report_finished(struct workers *workers)
+{
+    uint64_t one = 1;
     /* Cannot fail but by a full counter, which is readable, too. */
-    ssize_t n = was_empty ? write(workers->done_fd, &one, sizeof(one)) : 0;
+    ssize_t n = write(workers->done_fd, &one, sizeof(one));
     (void)n;
 }
 
@@ -92,7 +113,11 @@ static void *worker_main(void *data)
         pthread_mutex_unlock(&workers->lock);
         job->run(job);
         pthread_mutex_lock(&workers->lock);
-        finish(workers, job);
+        if (finish(workers, job)) {
+            pthread_mutex_unlock(&workers->lock);
+            report_finished(workers);
+            pthread_mutex_lock(&workers->lock);
+        }
     }
     pthread_mutex_unlock(&workers->lock);
     return NULL;
@@ -100,16 +125,19 @@ static void *worker_main(void *data)
 
 static void call_done(struct workers *workers)
 {
+    struct list all = LIST_INIT(all);
     for (;;) {
         pthread_mutex_lock(&workers->lock);
-        struct list *first = list_first(&workers->finished);
-        if (first)
-            list_remove(first);
+        splice_back(&all, &workers->finished);
         pthread_mutex_unlock(&workers->lock);
-        if (!first)
+        if (list_is_empty(&all))
             return;
-        struct worker_job *job = list_entry(first, struct worker_job, link);
-        job->done(job);
+        /* A done() may submit again, and so finish another, when the threads are gone. */
+        while (!list_is_empty(&all)) {
+            struct worker_job *job = list_entry(list_first(&all), struct worker_job, link);
+            list_remove(&job->link);
+            job->done(job);
+        }
     }
 }
 
@@ -171,21 +199,22 @@ out:
     return r;
 }
 
-/* Under lock. */
-static void cancel(struct workers *workers, struct worker_job *job)
+/* Under lock. As finish(). */
+static bool cancel(struct workers *workers, struct worker_job *job)
 {
     list_remove(&job->link);
     job->queued = false;
     job->cancelled = true;
-    finish(workers, job);
+    return finish(workers, job);
 }
 
 void workers_cancel(struct workers *workers, struct worker_job *job)
 {
     pthread_mutex_lock(&workers->lock);
-    if (job->queued)
-        cancel(workers, job);
+    bool tell = job->queued && cancel(workers, job);
     pthread_mutex_unlock(&workers->lock);
+    if (tell)
+        report_finished(workers);
 }
 
 static void cancel_background(struct workers *workers)
@@ -236,7 +265,7 @@ void workers_submit(struct workers *workers, struct worker_job *job, enum worker
     }
     job->queued = true;
     list_push_back(&workers->queues[urgency], &job->link);
+    pthread_mutex_unlock(&workers->lock);
     /* Broadcast: a signal could wake the worker that does not take this kind. */
     pthread_cond_broadcast(&workers->wanted);
-    pthread_mutex_unlock(&workers->lock);
 }
