@@ -97,6 +97,36 @@ static void test_idle_is_reclaimed(void **state)
     stats_until(daemon, &stats, stats_are_quiet(&stats));
 }
 
+/* Not before its age; and a SuperSlab that was wanted again in between begins anew. */
+static void test_age(void **state)
+{
+    struct daemon *daemon = *state;
+    struct client client;
+    struct lease lease;
+    const uint64_t age_ns = 300 * 1000000ull;
+
+    daemon_kill(daemon);
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "reclaim.idle_ms=300", NULL);
+    daemon_start(daemon);
+    begin_four(&client, daemon, &lease);
+    uint64_t since[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        require(lease_change(&client, &lease, i, SLAB_IDLE));
+        since[i] = harness_now_ns();
+    }
+    while (harness_now_ns() < since[1] + age_ns / 2)
+        harness_pause();
+    require(lease_change(&client, &lease, 1, SLAB_ACTIVE));
+    require(lease_change(&client, &lease, 1, SLAB_IDLE));
+    since[1] = harness_now_ns();
+    wait_for_state(&client, &lease, 0, SLAB_RECLAIMED);
+    require(harness_now_ns() - since[0] >= age_ns);
+    wait_for_state(&client, &lease, 1, SLAB_RECLAIMED);
+    require(harness_now_ns() - since[1] >= age_ns);
+    lease_give_back(&client, &lease);
+    client_close(&client);
+}
+
 /* hakmemctl trim: IDLE memory goes at once, however long it might have stayed. */
 static void test_trim_does_not_wait(void **state)
 {
@@ -249,11 +279,9 @@ static void test_client_dies_while_reclaiming(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_idle_is_reclaimed),
-        TEST(test_trim_does_not_wait),
-        TEST(test_active_and_pinned_stay),
-        TEST(test_race_with_the_client),
-        TEST(test_client_dies_while_reclaiming),
+        TEST(test_idle_is_reclaimed),    TEST(test_age),
+        TEST(test_trim_does_not_wait),   TEST(test_active_and_pinned_stay),
+        TEST(test_race_with_the_client), TEST(test_client_dies_while_reclaiming),
     };
     return cmocka_run_group_tests_name("reclaim", tests, NULL, NULL);
 }
