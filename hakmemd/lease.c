@@ -5,7 +5,6 @@
 
 #include "common/check.h"
 #include "hakmemd/memfd.h"
-#include "hakmemd/prewarm.h"
 
 void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
                  struct reclaim *reclaim, struct stats *stats)
@@ -124,52 +123,16 @@ static int take_one(struct leases *leases, struct client *client, unsigned low, 
     return take_new(leases, client, low, high, may_be_cold, extent_out);
 }
 
-/* ---- filling behind a cold lease ---- */
-
-/* One SuperSlab after the other, so that it can stop when the client has stopped wanting them. */
-static void fill_run(struct worker_job *job)
-{
-    struct extent_care *care = list_entry(job, struct extent_care, job);
-    struct extent *extent = list_entry(care, struct extent, care);
-    struct extent_work *work = &extent->work;
-    struct memfd_mapping mapping;
-
-    work->huge_slabs = 0;
-    work->n_collapsed = 0;
-    work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
-    if (work->error < 0)
-        return;
-    for (uint32_t i = 0; i < extent->n_slabs && work->error == 0; i++) {
-        uint16_t huge = 0;
-        uint32_t n_collapsed = 0;
-        /* Relaxed: see client.c's abandon_work(). */
-        if (atomic_load_relaxed(&care->abandoned))
-            break;
-        work->error =
-            prewarm_slabs(&mapping, (uint16_t)(1u << i), work->backing, &huge, &n_collapsed);
-        work->huge_slabs |= huge;
-        work->n_collapsed += n_collapsed;
-    }
-    memfd_unmap(&mapping);
-}
-
-static void fill_done(struct worker_job *job)
-{
-    struct extent_care *care = list_entry(job, struct extent_care, job);
-    struct extent *extent = list_entry(care, struct extent, care);
-    if (!job->cancelled && extent->work.error == 0) {
-        extent->huge_slabs = extent->work.huge_slabs;
-        extent->extents->stats->collapse_total += extent->work.n_collapsed;
-    }
-    client_end_work(extent);
-}
-
-/* Puts the extent into the client's hands. On failure it is discarded. */
+/*
+ * Puts the extent into the client's hands. On failure it is discarded. A cold one stays cold: to
+ * prewarm it (MADV_COLLAPSE) behind a lessee that writes, forks and maps it privately lost that
+ * client's data in tests/system/fork-storm.sh (9 runs of 30). The daemon touches a leased extent's
+ * pages only to punch IDLE SuperSlabs.
+ */
 static int hand_over(struct leases *leases, struct client *client, struct extent *extent,
                      struct lease_grant *grant)
 {
     int fd;
-    bool is_cold = extent->state == EXTENT_NEW;
     int r = memfd_reopen(extent->fd, &fd);
     if (r < 0) {
         extent_discard(extent);
@@ -183,8 +146,6 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
         return LEASE_CLIENT_LIMIT;
     }
     leases->stats->leases_total++;
-    if (is_cold)
-        client_begin_work(extent, fill_run, fill_done, true);
     *grant = (struct lease_grant){.extent = extent, .fd = fd};
     return 0;
 }
