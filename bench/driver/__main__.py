@@ -40,6 +40,7 @@ def parse_arguments():
                         help="ratios by the figure, or by processor time (on a busy machine)")
     parser.add_argument("--option", action="append", default=[], metavar="section.key=value",
                         help="setting for the private hakmemd")
+    parser.add_argument("--timeout", type=int, default=0, help="seconds for a run, in place of each workload's own")
     parser.add_argument("--list", action="store_true", help="names of the rows")
     parser.add_argument("--render", metavar="DIR", help="write DIR/index.html anew from DIR/results.json")
     parser.add_argument("--docs", metavar="FILE", help="with --render: write the text of FILE from the results too")
@@ -71,6 +72,9 @@ def measure_workload(runner, workload, chosen, n_rounds, daemon):
             except RunError as error:
                 result.update(status=error.status, reason=str(error), samples=[])
                 continue
+            if one.with_daemon and not daemon.is_running():
+                result.update(status="crash", reason=f"the daemon ended: {daemon.log_tail()}", samples=[])
+                continue
             if one.with_daemon:
                 daemon.settle()
                 sample["daemon_cpu_s"] = daemon.cpu_seconds() - cpu_before
@@ -99,7 +103,7 @@ def run(arguments):
     settings = {**machine.daemon_settings(), **dict(o.split("=", 1) for o in arguments.option)}
     needed = allocators.wants_daemon(arguments.peers)
     daemon = Daemon(arguments.build, settings) if needed else None
-    runner = Runner(arguments.build, arguments.quick, allocators.clean_environment())
+    runner = Runner(arguments.build, arguments.quick, allocators.clean_environment(), arguments.timeout)
     started = time.time()
     rows = {}
     try:

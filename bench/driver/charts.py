@@ -4,11 +4,11 @@ import re
 import shutil
 import subprocess
 
-COLOURS = {"hakmem": "#0b6e4f", "hakmem-alone": "#8fd0b4", "glibc": "#4a4e57", "glibc-thp": "#9aa0ac",
+COLOURS = {"hakmem": "#0b6e4f", "hakmem-alone": "#8fd0b4", "glibc": "#4a4e57", "glibc-thp": "#6b7280",
            "mimalloc": "#d1495b", "jemalloc": "#e0a030", "tcmalloc": "#30638e"}
 SPARE = ("#7b4fa3", "#a3684f", "#4fa39b", "#a34f7e")
 # gnuplot's point types: a shape each, so that colour alone does not tell them apart.
-SHAPES = {"glibc": 2, "glibc-thp": 4, "mimalloc": 7, "jemalloc": 9, "tcmalloc": 5, "hakmem": 13, "hakmem-alone": 12}
+SHAPES = {"glibc": 2, "glibc-thp": 13, "mimalloc": 7, "jemalloc": 9, "tcmalloc": 5, "hakmem": 15, "hakmem-alone": 14}
 FONT = "DejaVu Sans,Helvetica,Arial,sans-serif"
 INK = "#22252b"
 FAINT = "#d9dce1"
@@ -58,21 +58,35 @@ def datablock(name, lines):
     return f"${name} << EOD\n" + "\n".join(lines) + "\nEOD\n"
 
 
+def points_with_halo(block, name, names, size):
+    """A peer's points, on a white ground so that they are seen on a bar too."""
+    for one_size, rgb in ((size * 1.4, "#ffffff"), (size, colour(name, names))):
+        yield (f"${block} using 1:2 with points pointtype {shape(name)} pointsize {one_size} linewidth 1.5 "
+               f"linecolor rgb '{rgb}'")
+
+
+def label_place(row):
+    """Right of everything that is drawn in a row."""
+    drawn = [one["ratio"] for one in row["cells"].values() if one.get("ratio")] + [row.get("ask") or 0, 1.0]
+    return max(drawn) * 1.08
+
+
 def group_bars(rows, names):
     """A group's rows: bars of both hakmem rows from glibc's 1 to their ratio, peers as points, the best one named."""
     rows = [row for row in rows if row.get("best_peer")]
     if not rows:
         return ""
     ratios = [c["ratio"] for row in rows for c in row["cells"].values() if c.get("ratio")]
+    ratios += [row["ask"] for row in rows if row.get("ask")]
     low, high = min(0.5, min(ratios) * 0.8), max(2.2, max(ratios) * 1.8)
-    script = f"set logscale x 2\nset xrange [{low}:{high}]\nset yrange [-0.6:{len(rows) - 0.4}] reverse\n"
+    script = f"set logscale x 2\nset xrange [{low}:{high}]\nset yrange [{len(rows) - 0.4}:-0.6]\n"
     script += 'set format x "%gx"\nset xlabel "times glibc: more is better"\n'
     script += f'set lmargin 40\nset rmargin 3\nset tmargin 1\nset bmargin 3.2\nset ytics scale 0\nunset grid\n'
     script += f'set grid xtics back linecolor rgb "{FAINT}" linewidth 0.7\n'
     script += "set ytics (" + ", ".join(f"{quote(row['title'])} {i}" for i, row in enumerate(rows)) + ")\n"
     script += f'set arrow from 1,-0.6 to 1,{len(rows) - 0.4} nohead linecolor rgb "{COLOURS["glibc"]}" linewidth 1.5\n'
     script += "set style fill solid 1.0 noborder\nset key off\n"
-    plots = []
+    plots, labels = [], []
     for name, top, bottom in (("hakmem", -0.36, 0.06), ("hakmem-alone", 0.1, 0.34)):
         bars = [f"{c['ratio']} {i + top} {c['ratio']} {i + bottom}" for i, row in enumerate(rows)
                 if (c := row["cells"].get(name)) and c.get("ratio")]
@@ -81,8 +95,9 @@ def group_bars(rows, names):
             script += datablock(block, bars)
             plots.append(f"${block} using (1):2:(1):1:2:4 with boxxyerror linecolor rgb '{colour(name, names)}'")
             if name == "hakmem":
-                plots.append(f"${block} using ($1 > 1 ? $1 * 1.03 : 1.03):($2 + 0.21):(sprintf('%.2f', $1)) with labels "
-                             f"left font ',12' textcolor rgb '{INK}'")
+                script += datablock("ratios", [f"{label_place(row)} {i - 0.15} {row['cells'][name]['ratio']:.2f}"
+                                               for i, row in enumerate(rows) if row["cells"].get(name, {}).get("ratio")])
+                labels.append(f"$ratios using 1:2:(sprintf('%.2f', $3)) with labels left font ',12' textcolor rgb '{INK}'")
     for name in names:
         if name in ("glibc", "hakmem", "hakmem-alone"):
             continue
@@ -90,8 +105,7 @@ def group_bars(rows, names):
         if points:
             block = "peer_" + re.sub(r"\W", "_", name)
             script += datablock(block, points)
-            plots.append(f"${block} using 1:2 with points pointtype {shape(name)} pointsize 0.75 linewidth 1.5 "
-                         f"linecolor rgb '{colour(name, names)}'")
+            plots += points_with_halo(block, name, names, 0.75)
     best = [(i, row) for i, row in enumerate(rows) if row["best_peer"] != "glibc"]
     if best:
         script += datablock("best", [f"{row['cells'][row['best_peer']]['ratio']} {i} \"{row['best_peer']}\""
@@ -100,9 +114,11 @@ def group_bars(rows, names):
     asks = [f"{row['ask']} {i}" for i, row in enumerate(rows) if row.get("ask")]
     if asks:
         script += datablock("asks", asks)
-        plots.append(f"$asks using 1:2:(0):(0.42) with vectors nohead linecolor rgb '{INK}' linewidth 1 dashtype 2")
-        plots.append(f"$asks using 1:2:(0):(-0.42) with vectors nohead linecolor rgb '{INK}' linewidth 1 dashtype 2")
-    script += "plot " + ", \\\n  ".join(plots) + "\n"
+        plots.append(f"$asks using 1:2:(0):(0.42) with vectors nohead linecolor rgb '{INK}' linewidth 1.4")
+        plots.append(f"$asks using 1:2:(0):(-0.42) with vectors nohead linecolor rgb '{INK}' linewidth 1.4")
+    if not plots:
+        return ""
+    script += "plot " + ", \\\n  ".join(plots + labels) + "\n"
     return draw(script, 1080, 74 + 34 * len(rows), rows[0]["group"])
 
 
@@ -122,6 +138,8 @@ def curves(series, names, label, x_label, y_label, x_tics, log_y=True):
         width = 3 if name.startswith("hakmem") else 1.6
         plots.append(f"${block} using 1:2 with linespoints pointtype {shape(name)} pointsize 0.8 linewidth {width} "
                      f"linecolor rgb '{colour(name, names)}'")
+    if not plots:
+        return ""
     script += "plot " + ", \\\n  ".join(plots) + "\n"
     return draw(script, 520, 340, label)
 
@@ -132,13 +150,13 @@ def overview(groups, names):
     if not means:
         return ""
     low, high = min(0.7, min(means) * 0.85), max(2.2, max(means) * 1.5)
-    script = f"set logscale x 2\nset xrange [{low}:{high}]\nset yrange [-0.6:{len(groups) - 0.4}] reverse\n"
+    script = f"set logscale x 2\nset xrange [{low}:{high}]\nset yrange [{len(groups) - 0.4}:-0.6]\n"
     script += 'set format x "%gx"\nset xlabel "times glibc, geometric mean of the group: more is better"\n'
     script += "set lmargin 34\nset rmargin 3\nset tmargin 1\nset bmargin 3.2\nset ytics scale 0\nset key off\nunset grid\n"
     script += f'set grid xtics back linecolor rgb "{FAINT}" linewidth 0.7\nset style fill solid 1.0 noborder\n'
     script += "set ytics (" + ", ".join(f"{quote(title)} {i}" for i, (title, _) in enumerate(groups)) + ")\n"
     script += f'set arrow from 1,-0.6 to 1,{len(groups) - 0.4} nohead linecolor rgb "{COLOURS["glibc"]}" linewidth 1.5\n'
-    plots = []
+    plots, labels = [], []
     for name, top, bottom in (("hakmem", -0.34, 0.06), ("hakmem-alone", 0.1, 0.32)):
         bars = [f"{by_name[name]} {i + top} {i + bottom}" for i, (_, by_name) in enumerate(groups) if name in by_name]
         if bars:
@@ -146,15 +164,17 @@ def overview(groups, names):
             script += datablock(block, bars)
             plots.append(f"${block} using (1):2:(1):1:2:3 with boxxyerror linecolor rgb '{colour(name, names)}'")
             if name == "hakmem":
-                plots.append(f"${block} using ($1 > 1 ? $1 * 1.03 : 1.03):($2 + 0.2):(sprintf('%.2f', $1)) with labels "
-                             f"left font ',13' textcolor rgb '{INK}'")
+                script += datablock("means", [f"{max(by_name.values()) * 1.08} {i - 0.14} {by_name[name]:.2f}"
+                                              for i, (_, by_name) in enumerate(groups) if name in by_name])
+                labels.append(f"$means using 1:2:(sprintf('%.2f', $3)) with labels left font ',13' textcolor rgb '{INK}'")
     for name in names:
         points = [f"{by_name[name]} {i}" for i, (_, by_name) in enumerate(groups) if name in by_name]
         if name in ("glibc", "hakmem", "hakmem-alone") or not points:
             continue
         block = "peer_" + re.sub(r"\W", "_", name)
         script += datablock(block, points)
-        plots.append(f"${block} using 1:2 with points pointtype {shape(name)} pointsize 0.85 linewidth 1.5 "
-                     f"linecolor rgb '{colour(name, names)}'")
-    script += "plot " + ", \\\n  ".join(plots) + "\n"
+        plots += points_with_halo(block, name, names, 0.85)
+    if not plots:
+        return ""
+    script += "plot " + ", \\\n  ".join(plots + labels) + "\n"
     return draw(script, 1080, 80 + 40 * len(groups), "Overview")

@@ -5,7 +5,7 @@ import re
 
 import daemon_figures
 import digest
-from table import short
+from table import human, short
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -48,7 +48,7 @@ def group_table(rows, names):
              "|---|" + "---|" * (len(names) + 2)]
     for row in rows:
         base = row["cells"].get("glibc", {})
-        absolute = f"{short(base['median'])} {row['unit']}" if base.get("status") == "ok" else "-"
+        absolute = human(base['median'], row['unit']) if base.get("status") == "ok" else "-"
         cells = []
         for name in names:
             if name == "glibc":

@@ -6,7 +6,7 @@ import os
 import charts
 import daemon_figures
 import digest
-from table import short
+from table import human, short
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERDICT_WORDS = {"ahead": "ahead of", "even": "level with", "behind": "behind"}
@@ -19,7 +19,7 @@ def escape(text):
 def legend(names):
     """The key to every chart, as text with the charts' colours."""
     parts = []
-    marks = {2: "×", 4: "□", 7: "●", 9: "▲", 5: "■", 11: "▼"}
+    marks = {2: "×", 7: "●", 9: "▲", 5: "■", 11: "▼", 13: "◆"}
     for name in names:
         if name == "glibc":
             mark = "│"
@@ -28,21 +28,28 @@ def legend(names):
         else:
             mark = marks.get(charts.shape(name), "▼")
         parts.append(f'<span><b style="color:{charts.colour(name, names)}">{mark}</b> {escape(name)}</span>')
-    parts.append("<span><b>◯</b> best peer of the row</span><span><b>┆</b> target</span>")
+    parts.append("<span><b>◯</b> best peer of the row</span><span><b>|</b> target</span>")
     return f'<p class="legend">{"".join(parts)}</p>'
 
 
-def list_rows(rows, name, wanted):
+def list_rows(rows, name, n_shown):
+    """The first rows in sight, the others a click away."""
     if not rows:
         return "<p class='none'>None.</p>"
+    items = row_items(rows, name)
+    rest = "".join(items[n_shown:])
+    more = f"<details><summary>and {len(items) - n_shown} more</summary><ul>{rest}</ul></details>" if rest else ""
+    return f"<ul>{''.join(items[:n_shown])}</ul>{more}"
+
+
+def row_items(rows, name):
     items = []
     for row in rows:
         own = row["cells"][name]
         noisy = " <em>noisy row</em>" if row["noisy"] else ""
         items.append(f"<li><b>{own['to_best']:.2f}×</b> {escape(row['best_peer'])}, {own['ratio']:.2f}× glibc: "
                      f"<a href='#{escape(row['name'])}'>{escape(row['title'])}</a>{noisy}</li>")
-    more = f"<p class='none'>and {wanted - len(rows)} more</p>" if wanted > len(rows) else ""
-    return f"<ul>{''.join(items)}</ul>{more}"
+    return items
 
 
 def summary_cards(rows, name, title):
@@ -61,8 +68,8 @@ def summary_cards(rows, name, title):
 <span class="behind"><b>{len(behind)}</b> behind</span></div>
 <p>of {total} rows, each against the <em>best</em> of the other allocators in that row.
 Geometric mean of all rows: <b>{mean:.2f}×</b> glibc.</p>{targets}
-<h4>Furthest ahead</h4>{list_rows(ahead[:6], name, len(ahead))}
-<h4>Behind</h4>{list_rows(behind, name, len(behind))}</div>"""
+<h4>Furthest ahead</h4>{list_rows(ahead, name, 6)}
+<h4>Behind</h4>{list_rows(behind, name, 8)}</div>"""
 
 
 def cell_html(row, name, one):
@@ -73,10 +80,12 @@ def cell_html(row, name, one):
         classes.append("best")
     if one.get("verdict"):
         classes.append(one["verdict"])
-    spread = f"±{one['spread_percent'] / 2:.1f}%"
+    is_rate = row["unit"].endswith("/s")  # its unit stands in the row's head
+    value = short(one["median"]) if is_rate else human(one["median"], row["unit"])
+    spread = f"±{one['spread_percent'] / 2:.1f}%" if len(one["rounds"]) > 1 else "one round"
     noisy = " noisy" if one["spread_percent"] > 5 else ""
     ratio = f"{one['ratio']:.2f}" if one.get("ratio") else "-"
-    return (f"<td class='{' '.join(classes)}'><b>{ratio}</b><small>{escape(short(one['median']))}</small>"
+    return (f"<td class='{' '.join(classes)}'><b>{ratio}</b><small>{escape(value)}</small>"
             f"<small class='spread{noisy}'>{spread}</small></td>")
 
 
@@ -107,10 +116,11 @@ def group_section(title, rows, names):
     for row in rows:
         noisy = "<em title='the quartiles lie more than 5 % apart'>noisy</em>" if row.get("noisy") else ""
         ask = f"<small>target {row['ask']:g}</small>" if row.get("ask") else ""
+        unit = escape(row["unit"]) + ", " if row["unit"].endswith("/s") else ""
         cells = "".join(cell_html(row, name, row["cells"][name]) if name in row["cells"] else "<td>-</td>"
                         for name in names)
         body.append(f"<tr id='{escape(row['name'])}'><th>{escape(row['title'])} {noisy}<small>{escape(row['about'])}</small>"
-                    f"<small>{escape(row['unit'])}, {'more' if row['more_is_better'] else 'less'} is better</small>{ask}"
+                    f"<small>{unit}{'more' if row['more_is_better'] else 'less'} is better</small>{ask}"
                     f"{detail_table(row, names)}</th>{cells}</tr>")
     chart = charts.group_bars(rows, names) if charts.available() else "<p class='none'>gnuplot is not installed.</p>"
     return (f"<section><h2>{escape(title)}</h2>{legend(names)}{chart}"
@@ -216,8 +226,8 @@ def render(results, profile=None):
 <header><h1>hakmem beside its peers</h1><p>{escape(machine['processor'])}, {machine['cores']} cores, {machine['memory_gib']} GiB,
 {escape(machine['system'])}, Linux {escape(machine['kernel'])}; {escape(machine['hakmem'])}; {results['rounds']} rounds,
 {'quick' if results['quick'] else 'full'} run{'' if not results.get('started') else ' of ' + escape(results['started'])}</p></header>
-<main><section class="first"><div class="cards">{summary_cards(rows, "hakmem", "hakmem with its daemon")}
-{summary_cards(rows, "hakmem-alone", "hakmem alone, no daemon")}</div>{legend(names)}{overview}</section>
+<main><section class="first"><div class="overview">{legend(names)}{overview}</div><div class="cards">
+{summary_cards(rows, "hakmem", "hakmem with its daemon")}{summary_cards(rows, "hakmem-alone", "hakmem alone, no daemon")}</div></section>
 {sections}{curve_section(rows, names)}{memory_section(rows, names)}{daemon_section(results.get("daemon"))}{profile_section(profile)}
 {machine_section(results)}</main></body></html>
 """

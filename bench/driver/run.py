@@ -23,11 +23,12 @@ THROUGHPUT = re.compile(r"Throughput = (\d+) ops/s .* time=([\d.]+)s")
 
 
 class Runner:
-    def __init__(self, build, quick, environment):
+    def __init__(self, build, quick, environment, timeout_s=0):
         self.build = os.path.abspath(build)
         self.bench = os.path.join(self.build, "bench")
         self.quick = quick
         self.environment = environment
+        self.timeout_s = timeout_s  # in place of the workloads' own, if not 0
         self.folder = tempfile.TemporaryDirectory(prefix="hakmem-bench-")
         self.inputs = os.path.join(self.folder.name, "inputs")
         self.n_files = 0
@@ -59,6 +60,7 @@ class Runner:
 
     def launch(self, command, settings, timeout_s=60, repeat=1, sample_ms=0):
         """(launcher's figures, stdout, stderr) of a command. Raises RunError if it did not end well."""
+        timeout_s = self.timeout_s or timeout_s
         out, err = self.path("out"), self.path("err")
         options = ["--timeout", str(timeout_s), "--repeat", str(repeat), "--sample-ms", str(sample_ms),
                    "--stdout", out, "--stderr", err]
@@ -104,6 +106,8 @@ class Runner:
         for key, value in lines[0].items():
             if isinstance(value, (int, float)):
                 sample[key] = statistics.median(line[key] for line in lines)
+        if with_stats and "malloc_file" not in lines[0]:
+            self.witness(self.command(workload), allocator, workload.timeout_s)
         if with_stats and allocator.is_hakmem:
             sample.update(check_stats(allocator, err, workload.live_mib))
         return sample

@@ -93,9 +93,16 @@ def summarise(row, by_cpu=False):
                 own["ask_reached"] = own["ratio"] >= ask
 
 
+def noise_share(first, second):
+    """What two medians may differ by without being different: the larger spread, and at least 2 %; where one or two rounds
+    leave the spread unknown, at least 10 %."""
+    floor = 2.0 if min(len(first["rounds"]), len(second["rounds"])) > 2 else 10.0
+    return max(floor, first["spread_percent"], second["spread_percent"]) / 100.0
+
+
 def verdict(own, best):
-    """ahead, even or behind: even where the difference is no more than the two spreads' larger, or 2 %."""
-    noise = max(2.0, own["spread_percent"], best["spread_percent"]) / 100.0
+    """ahead, even or behind: even where the difference is within the noise."""
+    noise = noise_share(own, best)
     if own["to_best"] > 1 + noise:
         return "ahead"
     return "behind" if own["to_best"] < 1 / (1 + noise) else "even"
@@ -118,6 +125,6 @@ def compare(old, new):
 def _order(row, first, second):
     """1, -1, or 0 where the two are even within their spreads."""
     a, b = row["cells"][first], row["cells"][second]
-    noise = max(2.0, a["spread_percent"], b["spread_percent"]) / 100.0
+    noise = noise_share(a, b)
     times = a["ratio"] / b["ratio"]
     return 1 if times > 1 + noise else -1 if times < 1 / (1 + noise) else 0

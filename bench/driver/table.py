@@ -15,6 +15,16 @@ def short(value):
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def human(value, unit):
+    """A figure with its unit; microseconds as the time they are."""
+    if unit.split("/")[0] == "us":
+        for limit, name, scale in ((1e6, "s", 1e6), (1e3, "ms", 1e3)):
+            if value >= limit:
+                return f"{value / scale:.3g} {name}"
+        return f"{value:.3g} µs"
+    return f"{short(value)} {unit}" if unit != "x" else f"{value:.2f}×"
+
+
 def cell_text(one, by_cpu):
     if one is None:
         return "-"
@@ -32,7 +42,7 @@ def print_header(names, stream=sys.stdout):
 def print_row(row, names, by_cpu=False, stream=sys.stdout):
     cells = row["cells"]
     base = cells.get("glibc")
-    absolute = f"{short(base['median'])} {row['unit']}" if base and base["status"] == "ok" else "-"
+    absolute = human(base['median'], row['unit']) if base and base["status"] == "ok" else "-"
     columns = "".join(f"{cell_text(cells.get(name), by_cpu):>13}" for name in names)
     tail = f"  {row.get('best_peer', '-')}"
     for name in ("hakmem", "hakmem-alone"):

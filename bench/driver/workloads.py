@@ -34,7 +34,7 @@ class Workload:
     repeat: tuple[int, int] = (1, 1)  # processes per measurement
     timeout_s: int = 60
     max_rounds: int = 99
-    live_mib: float = 0  # the live set, where it is large enough that a lease must have happened
+    live_mib: float = 0  # the live set, where most of it must be leased in the row with the daemon; 0: hakmem may choose
     about: str = ""
     foreign: bool = False  # not one of our programs: a witness tells which malloc it got
     scenario: str = ""  # more than one command: see redis.py
@@ -127,7 +127,7 @@ def _large():
             ("ends", "64 KiB..16 MiB, ends, 2 threads", 2, 2.6, (10_000, 2000))):
         row = f"large-{how}" + (f"-{n_threads}t" if n_threads > 1 else "")
         yield Workload(row, group, f"large_blocks {how} {{n}} {n_threads} {SEED}",
-                       ops(row, title, ask, "blocks/s"), sizes, live_mib=16, about="eight live blocks per thread")
+                       ops(row, title, ask, "blocks/s"), sizes, about="eight live blocks per thread")
     for how, title, ask, sizes in (("grow", "realloc: doubling to 64 MiB", 3.0, (8, 2)),
                                    ("append", "realloc: 64 buffers appended to", 1.2, (20, 4)),
                                    ("random", "realloc: random sizes", 4.2, (60, 12))):
@@ -147,12 +147,12 @@ def _life():
                    live_mib=200, about="time per child, fork to wait")
     yield Workload("burst", group, f"burst 20M {{n}} 500M {SEED}",
                    micros("burst", "Idle server suddenly needs 500 MB")
-                   + micros("burst-slowest", "Same, slowest 1 MB request", key="slowest_request_us"),
+                   + micros("burst-slowest", "Same burst, slowest 1 MB request", key="slowest_request_us"),
                    (300, 100), live_mib=400, about="blocks of 512 bytes to 64 KiB, every page touched")
     yield Workload("fragmentation", group, f"fragmentation 64M {{n}} {SEED}",
-                   ops("fragmentation", "Sizes that change over phases")
-                   + (Figure("fragmentation-peak", "Same, peak bytes held per live byte", "peak_over_live", "x", False),
-                      Figure("fragmentation-settled", "Same, held after 9 of 10 are freed", "settled_over_live", "x",
+                   ops("fragmentation", "Changing sizes over phases")
+                   + (Figure("fragmentation-peak", "Changing sizes: peak bytes held per live byte", "peak_over_live", "x", False),
+                      Figure("fragmentation-settled", "Changing sizes: held after 9 of 10 are freed", "settled_over_live", "x",
                              False)),
                    (1500, 300), max_rounds=3, live_mib=50,
                    about="eight phases of sizes, 64 MB live; then a tenth stays and the program idles")
