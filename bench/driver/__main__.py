@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from dataclasses import dataclass
 
 import allocators
 import daemon_figures
@@ -25,7 +26,26 @@ from checks import RunError
 from run import Runner
 from workloads import all_workloads
 
-DEFAULT_ROUNDS = (5, 2)
+
+
+@dataclass
+class Pace:
+    """How many rounds a workload gets: as many as its share of the time that is left allows, within bounds."""
+
+    least: int
+    most: int
+    seconds: float  # for all workloads; 0: no limit, always `most`
+
+    def share(self, n_workloads):
+        return self.seconds / max(n_workloads, 1)
+
+    def goes_on(self, n_done, took_s, share_s):
+        if n_done >= self.most:
+            return False
+        return n_done < self.least or not self.seconds or took_s * (n_done + 1) / n_done <= share_s
+
+
+FULL, QUICK = (3, 7, 800.0), (1, 3, 100.0)
 
 
 def parse_arguments():
@@ -33,7 +53,7 @@ def parse_arguments():
     parser.add_argument("--build", default="build", help="folder of the artifacts")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
     parser.add_argument("--bench", default="", help="regular expression on row and workload names")
-    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=0, help="so many for every row, however long it takes")
     parser.add_argument("--peers", default="", help="names limit the run to these; name=file adds a peer")
     parser.add_argument("--report", default="", help="folder for results.json and index.html")
     parser.add_argument("--by", choices=("time", "cpu"), default="time",
@@ -55,31 +75,38 @@ def selected(pattern):
             yield workload
 
 
-def measure_workload(runner, workload, chosen, n_rounds, daemon):
-    """{allocator name: {"status", "reason", "samples"}} after n_rounds rounds, each of one run per allocator."""
+def measure_workload(runner, workload, chosen, pace, share_s, daemon):
+    """{allocator name: {"status", "reason", "samples"}} after some rounds, each of one run per allocator."""
     results = {one.name: {"status": "ok", "samples": []} for one in chosen}
     for one in chosen:
         if one.problem:
             results[one.name].update(status="missing", reason=one.problem)
-    for round_number in range(min(n_rounds, workload.max_rounds)):
+    started, round_number = time.monotonic(), 0
+    while round_number < workload.max_rounds:
         for one in chosen:
-            result = results[one.name]
-            if result["status"] != "ok":
-                continue
-            cpu_before = daemon.cpu_seconds() if one.with_daemon else 0
-            try:
-                sample = runner.sample(workload, one, with_stats=round_number == 0)
-            except RunError as error:
-                result.update(status=error.status, reason=str(error), samples=[])
-                continue
-            if one.with_daemon and not daemon.is_running():
-                result.update(status="crash", reason=f"the daemon ended: {daemon.log_tail()}", samples=[])
-                continue
-            if one.with_daemon:
-                daemon.settle()
-                sample["daemon_cpu_s"] = daemon.cpu_seconds() - cpu_before
-            result["samples"].append(sample)
+            if results[one.name]["status"] == "ok":
+                run_once(runner, workload, one, results[one.name], round_number == 0, daemon)
+        round_number += 1
+        if not pace.goes_on(round_number, time.monotonic() - started, share_s):
+            break
     return results
+
+
+def run_once(runner, workload, one, result, is_first, daemon):
+    """One sample, or the reason why there is none; and what the daemon did meanwhile and after."""
+    cpu_before = daemon.cpu_seconds() if one.with_daemon else 0
+    try:
+        sample = runner.sample(workload, one, with_stats=is_first)
+    except RunError as error:
+        result.update(status=error.status, reason=str(error), samples=[])
+        return
+    if one.with_daemon and not daemon.is_running():
+        result.update(status="crash", reason=f"the daemon ended: {daemon.log_tail()}", samples=[])
+        return
+    if one.with_daemon:
+        daemon.settle()
+        sample["daemon_cpu_s"] = daemon.cpu_seconds() - cpu_before
+    result["samples"].append(sample)
 
 
 def rows_of(workload, results, command, by_cpu):
@@ -98,8 +125,18 @@ def rows_of(workload, results, command, by_cpu):
         yield row
 
 
+def rounds_text(rows):
+    """How many rounds the rows got: "5" or "3 to 7"."""
+    counts = [len(one["rounds"]) for row in rows.values() for one in row["cells"].values() if one["status"] == "ok"]
+    if not counts:
+        return "0"
+    return str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
 def run(arguments):
-    n_rounds = arguments.rounds or DEFAULT_ROUNDS[arguments.quick]
+    pace = Pace(*(QUICK if arguments.quick else FULL))
+    if arguments.rounds:
+        pace = Pace(arguments.rounds, arguments.rounds, 0)
     settings = {**machine.daemon_settings(), **dict(o.split("=", 1) for o in arguments.option)}
     needed = allocators.wants_daemon(arguments.peers)
     daemon = Daemon(arguments.build, settings) if needed else None
@@ -112,10 +149,13 @@ def run(arguments):
         names = [one.name for one in chosen if one.name != "glibc"]
         if daemon and not daemon.problem:
             daemon.wait_stocked()
-        if list(selected(arguments.bench)):
+        workloads = list(selected(arguments.bench))
+        if workloads:
             table.print_header(names)
-        for workload in selected(arguments.bench):
-            results = measure_workload(runner, workload, chosen, n_rounds, daemon)
+        for at, workload in enumerate(workloads):
+            began = time.monotonic()
+            results = measure_workload(runner, workload, chosen, pace, pace.share(len(workloads) - at), daemon)
+            pace.seconds = max(pace.seconds - (time.monotonic() - began), 1) if pace.seconds else 0
             command = workload.command.format(n=workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
                                               python="python3")
             for row in rows_of(workload, results, command, arguments.by == "cpu"):
@@ -127,7 +167,7 @@ def run(arguments):
             daemon.stop()
             figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
             table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
-        return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": n_rounds, "quick": arguments.quick, "seconds": time.time() - started,
+        return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": rounds_text(rows), "quick": arguments.quick, "seconds": time.time() - started,
                 "machine": machine.describe(arguments.build), "daemon_settings": settings,
                 "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,

@@ -162,12 +162,12 @@ def _programs():
     group = "Programs people run"
     seconds = "process.wall_us"
     yield Workload("redis", group, "redis-server", ops("redis", "redis: SET GET INCR LPUSH HSET", unit="requests/s"),
-                   (200_000, 40_000), max_rounds=3, live_mib=8, foreign=True, scenario="redis",
+                   (100_000, 20_000), max_rounds=3, live_mib=8, foreign=True, scenario="redis",
                    about="redis-benchmark, 20 connections, pipelines of 8, 200-byte values")
     yield Workload("redis-bgsave", group, "redis-server",
                    ops("redis-bgsave", "redis: SET during BGSAVE", unit="requests/s")
                    + micros("redis-bgsave-fork", "redis: the fork of BGSAVE", key="fork_us"),
-                   (200_000, 60_000), max_rounds=3, live_mib=30, foreign=True, scenario="redis-bgsave",
+                   (200_000, 40_000), max_rounds=3, live_mib=10, foreign=True, scenario="redis-bgsave",
                    about="three snapshots under load; 400-byte values")
     yield Workload("sqlite3", group, "sqlite3 :memory: .read\\ {inputs}/load.sql",
                    micros("sqlite3", "sqlite3: load, index, query", key=seconds), foreign=True, max_rounds=5,
