@@ -51,8 +51,8 @@ static uint32_t slots_for(const struct quota_user *user)
     return n > CLIENT_MAX_SLOTS ? CLIENT_MAX_SLOTS : (uint32_t)n;
 }
 
-int client_new(struct quota *quota, struct ledgers *ledgers, pid_t pid, uid_t uid,
-               uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
+int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
+               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
 {
     struct client *client = calloc(1, sizeof(*client));
     if (!client)
@@ -76,6 +76,7 @@ int client_new(struct quota *quota, struct ledgers *ledgers, pid_t pid, uid_t ui
     r = ledgers_take(ledgers, client->n_slots, ledger_fd_out, &client->mapping);
     if (r < 0)
         goto out;
+    client->cgroup = cgroups_get(cgroups, pid);
     client->ledger = client->mapping->ledger;
     client->ledger->daemon_epoch = daemon_epoch;
     *client_out = client;
@@ -93,11 +94,16 @@ void client_free(struct client *client)
     list_remove(&client->link);
     ledgers_release(client->mapping);
     slots_free(client->slots);
+    cgroup_unref(client->cgroup);
     quota_discharge(&client->charge);
     quota_user_unref(client->user);
     free(client);
 }
 
+/*
+ * For the next extent there. Not when an extent leaves: the client may live on without us, and go
+ * on using it by what these words say.
+ */
 static void empty_slots(struct client *client, const struct extent *extent)
 {
     for (uint32_t i = 0; i < extent->n_slabs; i++) {
@@ -137,7 +143,6 @@ int client_add_extent(struct client *client, struct extent *extent)
 void client_remove_extent(struct client *client, struct extent *extent)
 {
     check_or_trap(extent->client == client && !extent->care.in_flight);
-    empty_slots(client, extent);
     slots_return(client->slots, extent->first_slot, extent->n_slabs);
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
@@ -145,14 +150,12 @@ void client_remove_extent(struct client *client, struct extent *extent)
 }
 
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
-                       void (*done)(struct worker_job *job), bool is_optional)
+                       void (*done)(struct worker_job *job))
 {
     struct client *client = extent->client;
     if (client->ending || extent->care.in_flight)
         return false;
     extent->care.in_flight = true;
-    extent->care.is_optional = is_optional;
-    extent->care.abandoned = false;
     extent->care.job.run = run;
     extent->care.job.done = done;
     client->n_working++;
@@ -160,21 +163,12 @@ bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job
     return true;
 }
 
-static void abandon_work(struct extent *extent)
-{
-    if (!extent->care.in_flight || !extent->care.is_optional)
-        return;
-    /* Relaxed: only saves work; done() comes through the workers' lock either way. */
-    atomic_store_relaxed(&extent->care.abandoned, true);
-    workers_cancel(extent->extents->workers, &extent->care.job);
-}
-
 bool client_leave_after_work(struct extent *extent)
 {
     if (!extent->care.in_flight)
         return false;
     extent->care.leaving = true;
-    abandon_work(extent);
+    workers_cancel(extent->extents->workers, &extent->care.job);
     return true;
 }
 
@@ -197,7 +191,9 @@ void client_end(struct client *client, void (*on_quiet)(struct client *client))
     client->on_quiet = on_quiet;
     list_for_each(it, &client->leases)
     {
-        abandon_work(list_entry(it, struct extent, link));
+        struct extent *extent = list_entry(it, struct extent, link);
+        if (extent->care.in_flight)
+            workers_cancel(extent->extents->workers, &extent->care.job);
     }
     if (client->n_working == 0)
         on_quiet(client);

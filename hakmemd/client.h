@@ -17,6 +17,7 @@
 
 #include "common/ledger.h"
 #include "common/list.h"
+#include "hakmemd/cgroup.h"
 #include "hakmemd/extent.h"
 #include "hakmemd/ledgers.h"
 #include "hakmemd/quota.h"
@@ -32,6 +33,7 @@ struct client {
     uint64_t connected_ms;
     uint64_t held_bytes;
     struct quota_user *user;
+    struct cgroup *cgroup;      /* or NULL */
     struct quota_charge charge; /* QUOTA_CLIENTS */
     struct ledger_mapping *mapping;
     struct ledger *ledger; /* the mapping's */
@@ -64,8 +66,8 @@ struct client_usage {
  * 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `ledger_fd_out` is the caller's:
  * to send and to close.
  */
-int client_new(struct quota *quota, struct ledgers *ledgers, pid_t pid, uid_t uid,
-               uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out);
+int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
+               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out);
 /* Leases nothing any more. Accepts NULL. */
 void client_free(struct client *client);
 
@@ -77,16 +79,17 @@ const char *client_program(struct client *client);
 
 /* Puts a LEASED extent on the client's list, with slots that read EMPTY. -ENOSPC: out of slots. */
 int client_add_extent(struct client *client, struct extent *extent);
-/* Takes it off again; its slots read EMPTY, whatever the client wrote. */
+/* Takes it off again. Its slots' words stay as they are: the client may outlive the connection. */
 void client_remove_extent(struct client *client, struct extent *extent);
 
 /*
  * Submits work on a leased extent: run() on a worker, then done() on the loop, which is to call
- * client_end_work() last. No extent leaves the client, and no client ends, with work in flight.
- * False: there is some already, or the client is ending.
+ * client_end_work() last. No extent leaves the client, and no client ends, with work in flight;
+ * what has not been begun by then is cancelled. False: there is some already, or the client is
+ * ending.
  */
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),
-                       void (*done)(struct worker_job *job), bool is_optional);
+                       void (*done)(struct worker_job *job));
 /* Has on_leave() called once the work on the extent is over. False: there is none, it may leave at
  * once. */
 bool client_leave_after_work(struct extent *extent);

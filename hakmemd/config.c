@@ -335,6 +335,16 @@ static bool read_override(struct reading *reading, const char *text)
 
 /* ---- the whole ---- */
 
+static uint64_t own_limit_bytes(void)
+{
+    struct cgroups cgroups;
+    cgroups_init(&cgroups);
+    struct cgroup *own = cgroups_get(&cgroups, getpid());
+    uint64_t limit_bytes = cgroup_limit_bytes(own);
+    cgroup_unref(own);
+    return limit_bytes;
+}
+
 /*
  * pool.min: 64 MiB, a few programs' beginnings with extents of every size; little beside any host's
  * memory. pool.max: an eighth of the host's memory. A user and a client may lease half of it:
@@ -343,12 +353,14 @@ static bool read_override(struct reading *reading, const char *text)
 static void set_defaults(struct server_settings *settings)
 {
     uint64_t ram_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t own_bytes = own_limit_bytes();
+    uint64_t room_bytes = ram_bytes < own_bytes ? ram_bytes : own_bytes;
     *settings = (struct server_settings){
         .socket_path = SERVER_DEFAULT_SOCKET,
         .socket_mode = 0666,
         .log_level = LOG_LEVEL_INFO,
         .pool = {.min_bytes = UINT64_C(64) << 20,
-                 .max_bytes = ram_bytes / 8,
+                 .max_bytes = room_bytes / 8,
                  .backing = BACKING_AUTO,
                  .recycled_ms = 10000},
         .idle_ms = 1000,
@@ -359,8 +371,8 @@ static void set_defaults(struct server_settings *settings)
         .peer = {.requests_per_second = 2000, .unread_timeout_ms = 30000},
         .pressure = {.enabled = true, .some_us = 150000, .quiet_ms = 10000},
     };
-    if (settings->pool.max_bytes < settings->pool.min_bytes)
-        settings->pool.max_bytes = settings->pool.min_bytes;
+    if (settings->pool.min_bytes > settings->pool.max_bytes)
+        settings->pool.min_bytes = settings->pool.max_bytes;
 }
 
 static bool check_whole(const struct server_settings *settings, struct reading *reading)

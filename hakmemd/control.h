@@ -17,6 +17,7 @@
 struct control {
     struct quota *quota;
     struct ledgers *ledgers;
+    struct cgroups *cgroups;
     struct leases *leases;
     struct pool *pool;
     struct reclaim *reclaim;

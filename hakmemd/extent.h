@@ -44,16 +44,12 @@ struct extent_watch {
     uint32_t since_ms; /* of clock_now_ms(), wrapping */
 };
 
-/*
- * Work on an extent while it is leased: a punch, or filling behind a cold lease. At most one at a
- * time; begun and ended by client_begin_work() and client_end_work().
- */
+/* A punch under way: at most one at a time; begun and ended by client_begin_work() and
+ * client_end_work(). */
 struct extent_care {
     struct worker_job job;
     bool in_flight;
     bool leaving; /* returned meanwhile: goes on when the work is over */
-    bool is_optional;
-    bool abandoned; /* atomic: what run() is doing has become pointless */
     uint16_t slabs;
     int error;
     uint32_t

@@ -47,17 +47,22 @@ static unsigned order_within(uint32_t n_slabs)
 }
 
 /* The largest order from `low` to `*order` that the client may still get. */
-static int fit_client_limit(const struct client *client, unsigned low, unsigned *order)
+static int fit_client_limits(const struct client *client, unsigned low, unsigned *order)
 {
     uint64_t limit = quota_user_limits(client->user).bytes_per_client;
     uint64_t room = limit > client->leased_bytes ? limit - client->leased_bytes : 0;
+    int r = LEASE_CLIENT_LIMIT;
     for (unsigned i = *order + 1; i-- > low;) {
         if (order_bytes(i) <= room) {
-            *order = i;
-            return 0;
+            if (!cgroup_has_room(client->cgroup, order_bytes(i)))
+                r = LEASE_CGROUP_LIMIT;
+            else {
+                *order = i;
+                return 0;
+            }
         }
     }
-    return LEASE_CLIENT_LIMIT;
+    return r;
 }
 
 /*
@@ -153,7 +158,7 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
 static void count_refusal(struct leases *leases, struct client *client, int r)
 {
     client->n_denied_total++;
-    if (r == LEASE_USER_LIMIT || r == LEASE_CLIENT_LIMIT)
+    if (r == LEASE_USER_LIMIT || r == LEASE_CLIENT_LIMIT || r == LEASE_CGROUP_LIMIT)
         leases->stats->denied_quota_total++;
     else if (r == LEASE_DRAINING)
         leases->stats->denied_busy_total++;
@@ -172,12 +177,13 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
     while (r == 0 && n < max_grants && n_left >= run_slabs) {
         struct extent *extent;
         unsigned high = order_within(n_left);
-        r = fit_client_limit(client, low, &high);
+        r = fit_client_limits(client, low, &high);
         if (r == 0)
             r = take_one(leases, client, low, high, n == 0, &extent);
         if (r == 0)
             r = hand_over(leases, client, extent, &grants[n]);
         if (r == 0) {
+            cgroup_take(client->cgroup, extent_bytes(extent));
             pool_note_demand(leases->pool, high, extent_bytes(extent));
             n_left -= extent->n_slabs;
             n++;

@@ -27,6 +27,7 @@
 #define LEASE_CLIENT_LIMIT 2 /* quota.bytes_per_client */
 #define LEASE_NO_MEMORY    3 /* out of stock, and memory or descriptors are short */
 #define LEASE_DRAINING     4
+#define LEASE_CGROUP_LIMIT 5 /* memory.max of the client's control group */
 
 struct leases {
     struct pool *pool;

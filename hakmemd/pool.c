@@ -44,20 +44,32 @@ uint64_t pool_target_bytes(const struct pool *pool)
 }
 
 /*
- * Bytes of fresh stock wanted of one order: its share of the minimum, and of what demand adds to
- * that. What is recycled serves that demand, too: `beside` bytes of it need not be made.
+ * Extents of fresh stock wanted of each order: its share of the minimum, and of what demand adds to
+ * that. What is recycled serves that demand, too: `beside` bytes of it need not be made. What does
+ * not make a whole extent of one order goes to the next smaller, so that the sum is the target,
+ * rounded up to a SuperSlab.
  */
-static uint64_t wanted_bytes(const struct pool *pool, unsigned order, uint64_t beside)
+static void plan(const struct pool *pool, uint64_t beside, uint64_t n_wanted[POOL_N_ORDERS])
 {
     uint64_t target = pool_target_bytes(pool);
     uint64_t base = pool->settings.min_bytes < target ? pool->settings.min_bytes : target;
     uint64_t spare = target - base > beside ? target - base - beside : 0;
-    uint64_t demand = 0;
+    uint64_t left = base + spare, over = 0, demand = 0;
     for (unsigned i = 0; i < POOL_N_ORDERS; i++)
         demand += pool->demand_bytes[i];
-    double share =
-        demand > 0 ? (double)pool->demand_bytes[order] / (double)demand : min_eighths[order] / 8.0;
-    return base / 8 * min_eighths[order] + (uint64_t)((double)spare * share);
+    for (unsigned order = POOL_N_ORDERS; order-- > 0;) {
+        double share = demand > 0 ? (double)pool->demand_bytes[order] / (double)demand
+                                  : min_eighths[order] / 8.0;
+        uint64_t bytes = base / 8 * min_eighths[order] + (uint64_t)((double)spare * share) + over;
+        if (order == 0 || bytes > left) /* the smallest gets what rounding left */
+            bytes = left;
+        n_wanted[order] = bytes / order_bytes(order);
+        if (order == 0 && bytes % order_bytes(0) != 0)
+            n_wanted[0]++;
+        over = bytes - n_wanted[order] * order_bytes(order);
+        left -= n_wanted[order] * order_bytes(order) < left ? n_wanted[order] * order_bytes(order)
+                                                            : left;
+    }
 }
 
 /* ---- ticking: only while there is something to fade or to age ---- */
@@ -212,20 +224,20 @@ static void prewarm_done(struct worker_job *job)
     schedule_tick(pool);
 }
 
-/* The order that is furthest below what is wanted of it, or POOL_N_ORDERS: none is, by half an
- * extent or more. */
+/* The order that is furthest below what is wanted of it, or POOL_N_ORDERS: none is, or there is no
+ * room. */
 static unsigned neediest_order(const struct pool *pool)
 {
     unsigned neediest = POOL_N_ORDERS;
-    uint64_t largest = 0;
+    uint64_t largest = 0, n_wanted[POOL_N_ORDERS];
+    plan(pool, pool->recycled_bytes, n_wanted);
     for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        uint64_t have = (pool->n_fresh[order] + pool->n_warming[order]) * order_bytes(order);
-        uint64_t wanted = wanted_bytes(pool, order, pool->recycled_bytes);
-        if (wanted < have + order_bytes(order) / 2 ||
+        uint64_t n_have = pool->n_fresh[order] + pool->n_warming[order];
+        if (n_wanted[order] <= n_have ||
             stock_bytes(pool) + order_bytes(order) > pool->settings.max_bytes)
             continue;
-        if (wanted - have > largest) {
-            largest = wanted - have;
+        if ((n_wanted[order] - n_have) * order_bytes(order) > largest) {
+            largest = (n_wanted[order] - n_have) * order_bytes(order);
             neediest = order;
         }
     }
@@ -238,11 +250,17 @@ static bool begin_prewarm(struct pool *pool, unsigned order)
     if (backing == BACKING_HUGETLB && pool->hugetlb_failed)
         backing = BACKING_AUTO;
     struct extent *extent;
+    if (!cgroup_has_room(pool->cgroup, order_bytes(order))) {
+        pool->retry_ms = clock_now_ms() + RETRY_MS;
+        schedule_tick(pool);
+        return false;
+    }
     int r = extent_new(pool->extents, 1u << order, backing, &extent);
     if (r < 0) {
         note_failure(pool, NULL, r);
         return false;
     }
+    cgroup_take(pool->cgroup, order_bytes(order));
     pool->n_jobs++;
     pool->n_warming[order]++;
     pool->warming_bytes += extent_bytes(extent);
@@ -322,16 +340,14 @@ static uint64_t drop_recycled(struct pool *pool, uint64_t due_ms)
 
 /* ---- giving back ---- */
 
-/*
- * Per order, down to what is wanted of it. Mirrors neediest_order(), by half an extent each way:
- * what is dropped here is never made again there for the same target, nor the other way round.
- */
+/* Per order, down to what is wanted of it by the same plan as neediest_order()'s: what is dropped
+ * is not made again. */
 static uint64_t drop_fresh(struct pool *pool)
 {
-    uint64_t n_bytes = 0;
+    uint64_t n_bytes = 0, n_wanted[POOL_N_ORDERS];
+    plan(pool, 0, n_wanted);
     for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        uint64_t keep = wanted_bytes(pool, order, 0) + order_bytes(order) / 2;
-        while (pool->n_fresh[order] * order_bytes(order) > keep) {
+        while (pool->n_fresh[order] > n_wanted[order]) {
             struct list *coldest = pool->fresh[order].prev;
             n_bytes += order_bytes(order);
             extent_discard(take_off(pool, list_entry(coldest, struct extent, link)));
@@ -408,11 +424,13 @@ void pool_apply(struct pool *pool, const struct pool_settings *settings)
 }
 
 int pool_init(struct pool *pool, const struct pool_settings *settings, struct event_base *base,
-              struct extents *extents, struct workers *workers, struct stats *stats)
+              struct extents *extents, struct workers *workers, struct cgroup *cgroup,
+              struct stats *stats)
 {
     *pool = (struct pool){.settings = *settings,
                           .extents = extents,
                           .workers = workers,
+                          .cgroup = cgroup,
                           .stats = stats,
                           .achieved = "none"};
     for (unsigned order = 0; order < POOL_N_ORDERS; order++)

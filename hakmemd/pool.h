@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "common/list.h"
+#include "hakmemd/cgroup.h"
 #include "hakmemd/extent.h"
 
 #define POOL_N_ORDERS (EXTENT_MAX_ORDER + 1)
@@ -48,6 +49,7 @@ struct pool {
     struct pool_settings settings;
     struct extents *extents;
     struct workers *workers;
+    struct cgroup *cgroup; /* the daemon's own: prewarmed pages are charged to it. May be NULL */
     struct stats *stats;
     struct event *tick_event; /* pending only while there is something to age */
     struct event *refill_event;
@@ -74,9 +76,10 @@ struct pool {
     const char *achieved; /* backing of the last extent prewarmed, as measured */
 };
 
-/* 0 or -ENOMEM. Begins to prewarm. */
+/* 0 or -ENOMEM. Begins to prewarm. `cgroup` is borrowed, and may be NULL. */
 int pool_init(struct pool *pool, const struct pool_settings *settings, struct event_base *base,
-              struct extents *extents, struct workers *workers, struct stats *stats);
+              struct extents *extents, struct workers *workers, struct cgroup *cgroup,
+              struct stats *stats);
 /* Discards the stock. Before workers_free(). */
 void pool_deinit(struct pool *pool);
 void pool_apply(struct pool *pool, const struct pool_settings *settings);

@@ -42,7 +42,8 @@ static void punch_done(struct worker_job *job)
     struct extent_care *punch = list_entry(job, struct extent_care, job);
     struct extent *extent = list_entry(punch, struct extent, care);
     struct client *client = extent->client;
-    enum slab_state next = punch->error == 0 ? SLAB_RECLAIMED : SLAB_IDLE;
+    bool is_punched = !job->cancelled && punch->error == 0;
+    enum slab_state next = is_punched ? SLAB_RECLAIMED : SLAB_IDLE;
 
     for (uint32_t i = 0; i < extent->n_slabs; i++) {
         if (!(punch->slabs & 1u << i))
@@ -50,8 +51,9 @@ static void punch_done(struct worker_job *job)
         /* A client that changed the word meanwhile, as it must not, keeps what it wrote. */
         ledger_slab_change(&client->ledger->slots[extent->first_slot + i], punch->words[i],
                            LEDGER_DAEMON, next);
-        extent->punched_slabs |= (uint16_t)(1u << i);
-        if (next == SLAB_RECLAIMED)
+        if (!job->cancelled) /* even a failed one may have taken some */
+            extent->punched_slabs |= (uint16_t)(1u << i);
+        if (is_punched)
             stats_of(extent)->reclaimed_bytes_total += SUPERSLAB_BYTES;
     }
     client_end_work(extent);
@@ -98,7 +100,7 @@ static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, stru
     }
     if (punch->slabs == 0)
         return 0;
-    bool begun = client_begin_work(extent, punch_run, punch_done, false);
+    bool begun = client_begin_work(extent, punch_run, punch_done);
     check_or_trap(begun);
     return (uint64_t)__builtin_popcount(punch->slabs) << SUPERSLAB_SHIFT;
 }

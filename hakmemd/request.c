@@ -101,6 +101,10 @@ static void refuse_lease(struct request_call *call, int condition)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the client holds as much as it may",
                "quota.bytes_per_client");
         break;
+    case LEASE_CGROUP_LIMIT:
+        refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA,
+               "the client's control group is near its limit", "memory.max");
+        break;
     case LEASE_DRAINING:
         refuse(call, HAKMEM__ERROR_CODE__ERROR_BUSY, "draining", "");
         break;
@@ -156,8 +160,8 @@ static struct client *make_client(struct request_call *call, const Hakmem__Hello
     int ledger_fd;
     int r = stats_fds_available(control->stats, 1) ? 0 : -EMFILE;
     if (r == 0)
-        r = client_new(control->quota, control->ledgers, call->peer->pid, call->peer->uid,
-                       call->handler->daemon_epoch, &ledger_fd, &client);
+        r = client_new(control->quota, control->ledgers, control->cgroups, call->peer->pid,
+                       call->peer->uid, call->handler->daemon_epoch, &ledger_fd, &client);
     if (r == QUOTA_EXCEEDED) {
         control->stats->denied_quota_total++;
         refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the user has as many clients as it may",

@@ -98,14 +98,30 @@ static void scrub_done(struct worker_job *job)
     pool_put_recycled(scrub->pool, extent);
 }
 
+/* SuperSlabs to be cleared in place. Small pages are cheaper made anew, if that may give a 2 MiB
+ * page. */
+static uint16_t slabs_to_keep(const struct extent *extent)
+{
+    uint16_t worth_keeping =
+        extent->work.backing == BACKING_4K ? extent_all_slabs(extent) : extent->huge_slabs;
+    return worth_keeping & (uint16_t)~extent->punched_slabs;
+}
+
+/* Is it wanted, will it be clear soon, and may the daemon have the pages that are to be made for
+ * it? */
+static bool is_worth_scrubbing(const struct scrub *scrub, const struct extent *extent)
+{
+    uint64_t n_missing = extent->n_slabs - (unsigned)__builtin_popcount(slabs_to_keep(extent));
+    return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
+           pool_wants_recycled(scrub->pool, extent_bytes(extent)) &&
+           cgroup_has_room(scrub->pool->cgroup, n_missing << SUPERSLAB_SHIFT);
+}
+
 static void begin_scrub(struct scrub *scrub, struct extent *extent)
 {
     struct extent_work *work = &extent->work;
     extent_change_state(extent, EXTENT_SCRUBBING);
-    /* Small pages are cheaper made anew, if that may give a 2 MiB page, than cleared. */
-    uint16_t worth_keeping =
-        work->backing == BACKING_4K ? extent_all_slabs(extent) : extent->huge_slabs;
-    work->keep_slabs = worth_keeping & (uint16_t)~extent->punched_slabs;
+    work->keep_slabs = slabs_to_keep(extent);
     work->owner = scrub;
     work->job.run = scrub_run;
     work->job.done = scrub_done;
@@ -120,9 +136,7 @@ void scrub_accept(struct scrub *scrub, struct extent *extent)
     if (r == MEMFD_SHARED && !scrub->stopping) {
         make_orphan(scrub, extent);
         schedule(scrub);
-    } else if (r == 0 && !scrub->stopping && scrub->reuse == REUSE_SAME_USER &&
-               scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
-               pool_wants_recycled(scrub->pool, extent_bytes(extent))) {
+    } else if (r == 0 && !scrub->stopping && is_worth_scrubbing(scrub, extent)) {
         begin_scrub(scrub, extent);
     } else {
         /* Also when it could not be told: closing our descriptor gives nothing away. */

@@ -16,9 +16,12 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
+#include "hakmemd/notify.h"
 
-#define ACCEPTS_A_TURN   32
-#define ACCEPT_RETRY_MS  100
+#define ACCEPTS_A_TURN  32
+#define ACCEPT_RETRY_MS 100
+/* A few clients with a few extents. */
+#define FDS_USEFUL       24
 #define FD_LIMIT_COMFORT 4096
 #define N_SIGNALS        3
 
@@ -39,6 +42,8 @@ struct server {
     struct workers *workers;
     struct extents extents;
     struct quota quota;
+    struct cgroups cgroups;
+    struct cgroup *own_cgroup;
     struct ledgers ledgers;
     struct pool pool;
     struct scrub scrub;
@@ -235,7 +240,7 @@ static void on_reload(evutil_socket_t signal_number, short what, void *data)
         log_info(NULL, "configuration reloaded");
     }
     free(settings);
-    sd_notify(0, "READY=1");
+    notify_manager("READY=1");
 }
 
 static int watch_signals(struct server *server)
@@ -256,7 +261,7 @@ static int watch_signals(struct server *server)
 
 /* ---- putting it together ---- */
 
-static void raise_fd_limit(struct server *server)
+static int raise_fd_limit(struct server *server)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -264,13 +269,21 @@ static void raise_fd_limit(struct server *server)
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        limit.rlim_cur = 1024;
+        return -errno;
     server->stats.fd_limit = limit.rlim_cur;
+    if (!stats_fds_available(&server->stats, FDS_USEFUL)) {
+        log_error(NULL,
+                  "only %llu descriptors allowed, too few to serve anybody: "
+                  "raise LimitNOFILE= or ulimit -n",
+                  (unsigned long long)limit.rlim_cur);
+        return -EMFILE;
+    }
     if (limit.rlim_cur < FD_LIMIT_COMFORT)
         log_warning(NULL,
                     "only %llu descriptors allowed: an extent takes one, a client two; "
                     "raise LimitNOFILE= or ulimit -n",
                     (unsigned long long)limit.rlim_cur);
+    return 0;
 }
 
 static int init_memory(struct server *server)
@@ -284,8 +297,10 @@ static int init_memory(struct server *server)
         return r;
     extents_init(&server->extents, &server->stats, server->workers);
     ledgers_init(&server->ledgers, server->workers);
+    cgroups_init(&server->cgroups);
+    server->own_cgroup = cgroups_get(&server->cgroups, getpid());
     r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
-                  &server->stats);
+                  server->own_cgroup, &server->stats);
     if (r == 0)
         r = scrub_init(&server->scrub, settings->reuse, server->base, &server->pool,
                        server->workers, &server->stats);
@@ -305,6 +320,7 @@ static int init_requests(struct server *server)
 {
     server->control = (struct control){.quota = &server->quota,
                                        .ledgers = &server->ledgers,
+                                       .cgroups = &server->cgroups,
                                        .leases = &server->leases,
                                        .pool = &server->pool,
                                        .reclaim = &server->reclaim,
@@ -345,9 +361,11 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
     server->stats.started_ms = clock_now_ms();
     list_init(&server->peers.list);
     log_set_level(settings->log_level);
-    raise_fd_limit(server);
-    server->base = event_base_new();
-    int r = server->base ? watch_signals(server) : -ENOMEM;
+    int r = raise_fd_limit(server);
+    if (r == 0)
+        server->base = event_base_new();
+    if (r == 0)
+        r = server->base ? watch_signals(server) : -ENOMEM;
     /* The listener first: a daemon that cannot listen should not prewarm before it says so. */
     if (r == 0)
         r = init_listener(server);
@@ -366,11 +384,11 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
 
 int server_run(struct server *server)
 {
-    sd_notify(0, "READY=1");
+    notify_manager("READY=1");
     log_info(NULL, "listening on %s",
              server->owns_path ? server->settings.socket_path : "systemd's socket");
     int r = event_base_dispatch(server->base);
-    sd_notify(0, "STOPPING=1");
+    notify_manager("STOPPING=1");
     return r < 0 ? -EIO : 0;
 }
 
@@ -391,6 +409,7 @@ void server_free(struct server *server)
     /* Ends the work in flight, and with them the last peers. */
     workers_free(server->workers);
     request_handler_free(server->handler);
+    cgroup_unref(server->own_cgroup);
     if (server->workers)
         quota_deinit(&server->quota);
     for (size_t i = 0; i < N_SIGNALS; i++)

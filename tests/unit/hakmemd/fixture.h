@@ -34,6 +34,7 @@ struct fixture {
     struct workers *workers;
     struct extents extents;
     struct quota quota;
+    struct cgroups cgroups;
     struct ledgers ledgers;
     struct pool pool;
     struct scrub scrub;
@@ -59,9 +60,11 @@ static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes
     f->stats.fd_limit = 1000;
     assert_int_equal(workers_new(f->base, &f->workers), 0);
     extents_init(&f->extents, &f->stats, f->workers);
+    cgroups_init(&f->cgroups);
     ledgers_init(&f->ledgers, f->workers);
     quota_init(&f->quota, &fixture_quota);
-    assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, &f->stats), 0);
+    assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, NULL, &f->stats),
+                     0);
     assert_int_equal(
         scrub_init(&f->scrub, REUSE_SAME_USER, f->base, &f->pool, f->workers, &f->stats), 0);
     leases_init(&f->leases, &f->pool, &f->scrub, &f->reclaim, &f->stats);
@@ -111,7 +114,8 @@ static inline struct fixture_client fixture_client_new(struct fixture *f, uid_t 
 {
     struct fixture_client c;
     int fd;
-    assert_int_equal(client_new(&f->quota, &f->ledgers, getpid(), uid, 1, &fd, &c.client), 0);
+    assert_int_equal(
+        client_new(&f->quota, &f->ledgers, &f->cgroups, getpid(), uid, 1, &fd, &c.client), 0);
     c.ledger_bytes = ledger_bytes(c.client->n_slots);
     c.ledger = mmap(NULL, c.ledger_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(c.ledger, MAP_FAILED);

@@ -142,11 +142,19 @@ static void test_returned_during_punch(void **state)
     assert_true(lease_return(&s.f->leases, s.c.client, id));
     assert_false(lease_return(&s.f->leases, s.c.client, id));
     assert_int_equal(s.c.client->leased_bytes, 4 * SUPERSLAB_BYTES);
-    /* Mapped as it still is here, it is an orphan; and its slots are empty. */
+    /* Mapped as it still is here, it is an orphan. What its words say is left to the client. */
     fixture_wait(s.f, s.c.client->leased_bytes == 0);
     assert_int_equal(s.f->stats.orphan_bytes, 4 * SUPERSLAB_BYTES);
+    assert_int_equal(state_of(&s, 1), SLAB_ACTIVE);
+    /* Whoever gets these slots next finds them empty. */
+    struct lease_grant grants[CONN_MAX_FDS];
+    size_t n_grants;
+    assert_int_equal(lease_grant(&s.f->leases, s.c.client, 4, 4, CONN_MAX_FDS, grants, &n_grants),
+                     0);
+    assert_int_equal(grants[0].extent->first_slot, s.slots - s.c.ledger->slots);
     for (int i = 0; i < 4; i++)
         assert_int_equal(state_of(&s, i), SLAB_EMPTY);
+    close(grants[0].fd);
     scene_free(&s);
 }
 
