@@ -34,7 +34,7 @@ $(addprefix $(BENCH_DIR)/,$(BENCH_DAEMON_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BU
 
 $(BENCH_DIR)/strings_map: bench/strings_map.cc $(BENCH_COMMON)
 	@mkdir -p $(@D)
-	$(CXX) -std=c++17 -O2 -g -Wall -Wextra $(CPPFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl
+	$(CXX) -std=c++17 -O2 -g -Wall -Wextra $(SANFLAGS) $(CPPFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl
 
 $(BENCH_DIR)/measure $(BENCH_DIR)/random_mixed: $(BENCH_DIR)/%: bench/%.c
 	@mkdir -p $(@D)
