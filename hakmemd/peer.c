@@ -21,7 +21,17 @@
 /* Requests that may come at once on top of the rate. */
 #define BURST_SECONDS 2
 
-enum peer_waits { WAITS_FOR_NOTHING, WAITS_TO_READ, WAITS_TO_WRITE, WAITS_HELD, WAITS_THROTTLED };
+/* While the kernel counts too many descriptors of ours on their way. */
+#define SEND_RETRY_MS 20
+
+enum peer_waits {
+    WAITS_FOR_NOTHING,
+    WAITS_TO_READ,
+    WAITS_TO_WRITE,
+    WAITS_HELD,
+    WAITS_THROTTLED,
+    WAITS_TO_SEND_FDS
+};
 
 struct peer {
     struct list link; /* peers.list */
@@ -132,6 +142,10 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
         timeout = clock_timeval(1000 / peer->peers->settings.requests_per_second + 1);
         r = event_add(&peer->throttle_event, &timeout);
         break;
+    case WAITS_TO_SEND_FDS:
+        timeout = clock_timeval(SEND_RETRY_MS);
+        r = event_add(&peer->throttle_event, &timeout);
+        break;
     default:
         break;
     }
@@ -169,6 +183,13 @@ static enum step answer_was_sent(struct peer *peer, bool disconnect_after)
     return disconnect_after ? drop(peer) : STEP_ON;
 }
 
+/* Its own socket is full, or all of ours together hold too many descriptors that nobody has read.
+ */
+static bool must_wait(int r)
+{
+    return r == -EAGAIN || r == -ETOOMANYREFS;
+}
+
 /* Sends the answer, or keeps it to be sent later. Takes its descriptors. */
 static enum step send_answer(struct peer *peer, struct request_answer *answer)
 {
@@ -177,7 +198,7 @@ static enum step send_answer(struct peer *peer, struct request_answer *answer)
     int r = answer->n_bytes == 0 ? 0
                                  : conn_send(peer->socket, answer->packet, answer->n_bytes,
                                              answer->fds, answer->n_fds);
-    if (r != -EAGAIN) {
+    if (!must_wait(r)) {
         conn_close_fds(answer->fds, answer->n_fds);
         return r < 0 ? drop(peer) : answer_was_sent(peer, answer->disconnect);
     }
@@ -191,7 +212,7 @@ static enum step send_answer(struct peer *peer, struct request_answer *answer)
     memcpy(peer->answer_fds, answer->fds, answer->n_fds * sizeof(int));
     peer->n_answer_fds = answer->n_fds;
     peer->disconnect_after = answer->disconnect;
-    wait_for(peer, WAITS_TO_WRITE);
+    wait_for(peer, r == -EAGAIN ? WAITS_TO_WRITE : WAITS_TO_SEND_FDS);
     return STEP_WAIT;
 }
 
@@ -199,8 +220,8 @@ static enum step send_kept_answer(struct peer *peer)
 {
     int r = conn_send(peer->socket, peer->answer, peer->n_answer_bytes, peer->answer_fds,
                       peer->n_answer_fds);
-    if (r == -EAGAIN) {
-        wait_for(peer, WAITS_TO_WRITE);
+    if (must_wait(r)) {
+        wait_for(peer, r == -EAGAIN ? WAITS_TO_WRITE : WAITS_TO_SEND_FDS);
         return STEP_WAIT;
     }
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
@@ -289,7 +310,7 @@ static void on_event(evutil_socket_t fd, short what, void *data)
         disconnect(peer);
         return;
     }
-    if (peer->waits == WAITS_THROTTLED)
+    if (peer->waits == WAITS_THROTTLED || peer->waits == WAITS_TO_SEND_FDS)
         peer->waits = WAITS_FOR_NOTHING; /* the timer has run out; it may be wanted again */
     run(peer);
 }

@@ -109,12 +109,19 @@ static uint16_t slabs_to_keep(const struct extent *extent)
 
 /* Is it wanted, will it be clear soon, and may the daemon have the pages that are to be made for
  * it? */
+static uint64_t missing_bytes(const struct extent *extent)
+{
+    unsigned n_kept = (unsigned)__builtin_popcount(slabs_to_keep(extent));
+    return (uint64_t)(extent->n_slabs - n_kept) << SUPERSLAB_SHIFT;
+}
+
+/* Is it wanted, will it be clear soon, and may the daemon have the pages that are to be made for
+ * it? */
 static bool is_worth_scrubbing(const struct scrub *scrub, const struct extent *extent)
 {
-    uint64_t n_missing = extent->n_slabs - (unsigned)__builtin_popcount(slabs_to_keep(extent));
     return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
            pool_wants_recycled(scrub->pool, extent_bytes(extent)) &&
-           cgroup_has_room(scrub->pool->cgroup, n_missing << SUPERSLAB_SHIFT);
+           cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent));
 }
 
 static void begin_scrub(struct scrub *scrub, struct extent *extent)
@@ -122,6 +129,7 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
     struct extent_work *work = &extent->work;
     extent_change_state(extent, EXTENT_SCRUBBING);
     work->keep_slabs = slabs_to_keep(extent);
+    cgroup_take(scrub->pool->cgroup, missing_bytes(extent));
     work->owner = scrub;
     work->job.run = scrub_run;
     work->job.done = scrub_done;
