@@ -100,6 +100,9 @@ uint32_t extents_map(struct link_extent *arrived)
         glue_close(arrived->fd);
         return BITMAP_NONE;
     }
+    /* Not prewarmed: where the kernel lets shared memory have huge pages on request, this is the request. */
+    if (arrived->huge_slabs < n_slabs)
+        glue_huge_pages(at, n_bytes);
     if (settings.dontfork)
         glue_dont_fork(at, n_bytes);
     if (!enter_ledger(arrived)) {

@@ -104,6 +104,12 @@ void glue_populate(void *at, size_t n_bytes)
     madvise(at, n_bytes, MADV_POPULATE_WRITE);
 }
 
+void glue_huge_pages(void *at, size_t n_bytes)
+{
+    count_syscall();
+    madvise(at, n_bytes, MADV_HUGEPAGE);
+}
+
 void glue_no_huge_pages(void *at, size_t n_bytes)
 {
     count_syscall();

@@ -33,6 +33,8 @@ bool glue_unmap(void *at, size_t n_bytes);
 bool glue_purge(void *at, size_t n_bytes);
 /* Brings the pages of a shared mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
+/* Asks for huge pages where none are there yet. A hint. */
+void glue_huge_pages(void *at, size_t n_bytes);
 /* Keeps huge pages away from memory that may stay mostly untouched. A hint. */
 void glue_no_huge_pages(void *at, size_t n_bytes);
 /* Moves anonymous pages; the source stays mapped and reads as zero. False: nothing has changed. */

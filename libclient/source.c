@@ -527,8 +527,9 @@ void source_enable(void)
 
 void source_fork_convert(void)
 {
-    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    /* First of all: an extent that came in after the walk would stay shared with the child. */
     collect();
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part]; i++) {
             struct superslab *slab = window_slab(i);
