@@ -27,7 +27,7 @@ void extents_init(struct extents *extents, struct stats *stats, struct workers *
 int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
                struct extent **extent_out)
 {
-    if (!stats_fds_available(extents->stats, 1))
+    if (!stats_fds_available(extents->stats, FDS_FOR_LEASE, 1))
         return -EMFILE;
     struct extent *extent = calloc(1, sizeof(*extent));
     if (!extent)

@@ -250,7 +250,8 @@ static bool begin_prewarm(struct pool *pool, unsigned order)
     if (backing == BACKING_HUGETLB && pool->hugetlb_failed)
         backing = BACKING_AUTO;
     struct extent *extent;
-    if (!cgroup_has_room(pool->cgroup, order_bytes(order))) {
+    if (!stats_fds_available(pool->stats, FDS_FOR_STOCK, 1) ||
+        !cgroup_has_room(pool->cgroup, order_bytes(order))) {
         pool->retry_ms = clock_now_ms() + RETRY_MS;
         schedule_tick(pool);
         return false;
@@ -292,6 +293,7 @@ bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes)
     uint64_t coming = pool->recycled_bytes + pool->stats->scrubbing_bytes + n_bytes;
     return pool->mode < POOL_NO_SPARE && pool->settings.recycled_ms > 0 &&
            coming <= pool_target_bytes(pool) &&
+           stats_fds_available(pool->stats, FDS_FOR_STOCK, 0) &&
            pool->fresh_bytes + pool->warming_bytes + coming <= pool->settings.max_bytes;
 }
 

@@ -158,7 +158,7 @@ static struct client *make_client(struct request_call *call, const Hakmem__Hello
     struct control *control = call->handler->control;
     struct client *client;
     int ledger_fd;
-    int r = stats_fds_available(control->stats, 1) ? 0 : -EMFILE;
+    int r = stats_fds_available(control->stats, FDS_FOR_PEER, 1) ? 0 : -EMFILE;
     if (r == 0)
         r = client_new(control->quota, control->ledgers, control->cgroups, call->peer->pid,
                        call->peer->uid, call->handler->daemon_epoch, &ledger_fd, &client);

@@ -188,7 +188,7 @@ static void on_connection(evutil_socket_t listener, short what, void *data)
     (void)what;
     struct server *server = data;
     for (unsigned n = 0; n < ACCEPTS_A_TURN; n++) {
-        if (!stats_fds_available(&server->stats, 2)) {
+        if (!stats_fds_available(&server->stats, FDS_FOR_PEER, 2)) {
             pause_accepting(server, EMFILE);
             return;
         }
@@ -271,7 +271,7 @@ static int raise_fd_limit(struct server *server)
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
     server->stats.fd_limit = limit.rlim_cur;
-    if (!stats_fds_available(&server->stats, FDS_USEFUL)) {
+    if (!stats_fds_available(&server->stats, FDS_FOR_PEER, FDS_USEFUL)) {
         log_error(NULL,
                   "only %llu descriptors allowed, too few to serve anybody: "
                   "raise LimitNOFILE= or ulimit -n",

@@ -19,7 +19,10 @@ uint64_t stats_fds_used(const struct stats *stats)
     return FDS_OWN + stats->n_extents + 2 * stats->n_peers;
 }
 
-bool stats_fds_available(const struct stats *stats, uint64_t n)
+bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)
 {
-    return stats_fds_used(stats) + FDS_RESERVE + n <= stats->fd_limit;
+    uint64_t headroom = purpose == FDS_FOR_STOCK   ? stats->fd_limit / 4
+                        : purpose == FDS_FOR_LEASE ? stats->fd_limit / 8
+                                                   : 0;
+    return stats_fds_used(stats) + FDS_RESERVE + headroom + n <= stats->fd_limit;
 }

@@ -56,7 +56,11 @@ static inline uint64_t stats_denied_total(const struct stats *stats)
  * way to it. */
 uint64_t stats_fds_used(const struct stats *stats);
 
-/* May `n` more descriptors be opened, with a reserve left for accepting and passing? */
-bool stats_fds_available(const struct stats *stats, uint64_t n);
+/* What descriptors are wanted for; the later ones may take more of them, so that neither stock nor
+ * leases shut people out. */
+enum stats_fds_purpose { FDS_FOR_STOCK, FDS_FOR_LEASE, FDS_FOR_PEER };
+
+/* May `n` more descriptors be opened, with a reserve left for passing them on? */
+bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n);
 
 #endif
