@@ -234,7 +234,10 @@ static void on_reload(evutil_socket_t signal_number, short what, void *data)
     (void)what;
     struct server *server = data;
     struct server_settings *settings = calloc(1, sizeof(*settings));
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_now_ms() * 1000);
+    char reloading[64];
+    snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)clock_now_ms() * 1000);
+    notify_manager(reloading);
     if (settings && server->reload(server->reload_data, settings)) {
         apply(server, settings);
         log_info(NULL, "configuration reloaded");
