@@ -35,6 +35,10 @@ echo "exposure: $exposure of 10"
 awk -v level="$exposure" 'BEGIN { exit !(level != "" && level <= 2.0) }' ||
     { echo "the service is less confined than it can be"; exit 1; }
 
+if [ "$(id -u)" -ne 0 ]; then
+    echo "units are as meant; user and folder need root to be tried"
+    exit 0
+fi
 # The tmpfiles rules on a root of our own, with the kernel's file in it, and without.
 root=$folder/root
 setting=sys/kernel/mm/transparent_hugepage
