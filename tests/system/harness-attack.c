@@ -52,11 +52,10 @@ static void be_witness(struct witness *witness)
         if (witness->n_samples < N_SAMPLES_MAX)
             witness->latency_us[witness->n_samples++] = (uint32_t)(elapsed / 1000);
         lease_map(&client, &leases[0]);
-        unsigned char *memory = leases[0].memory;
-        require(memory[0] == 0 && memcmp(memory, memory + 1, SUPERSLAB_BYTES - 1) == 0);
-        memset(memory, 0x3c, SUPERSLAB_BYTES);
+        require(lease_is(&leases[0], 0));
+        lease_fill(&leases[0], 0x3c);
         harness_pause();
-        require(memory[0] == 0x3c && memcmp(memory, memory + 1, SUPERSLAB_BYTES - 1) == 0);
+        require(lease_is(&leases[0], 0x3c));
         lease_give_back(&client, &leases[0]);
     }
     client_close(&client);
@@ -192,9 +191,11 @@ void attack_require_unharmed(void)
     settle(&control);
     uint64_t deadline = harness_deadline();
     int n_fds;
-    while ((n_fds = count_fds(&control)) != base_fds && !harness_is_late(deadline))
+    while ((n_fds = count_fds(&control)) > base_fds && !harness_is_late(deadline))
         harness_pause();
-    require_equal(n_fds, base_fds);
+    if (n_fds > base_fds)
+        fprintf(stderr, "%d descriptors, at first %d\n", n_fds, base_fds);
+    require(n_fds <= base_fds);
     client_close(&control);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     /* (A sanitizer keeps what is freed for a while.) */

@@ -85,6 +85,11 @@ void lease_drop(const struct client *client, struct lease *lease);
  * that order. */
 void lease_give_back(struct client *client, struct lease *lease);
 
+/* Is every byte of one SuperSlab, or of all, this one? And makes them so. */
+bool lease_slab_is(const struct lease *lease, uint32_t slab, unsigned char value);
+bool lease_is(const struct lease *lease, unsigned char value);
+void lease_fill(const struct lease *lease, unsigned char value);
+
 /* Bytes of pages that the file has now. */
 uint64_t lease_backed_bytes(const struct lease *lease);
 

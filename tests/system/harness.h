@@ -17,7 +17,11 @@
 #include "common/superslab.h"
 #include "hakmem.pb-c.h"
 
-#define HARNESS_PATIENCE_MS  10000
+#ifdef __SANITIZE_THREAD__
+#define HARNESS_PATIENCE_MS 40000
+#else
+#define HARNESS_PATIENCE_MS 10000
+#endif
 #define HARNESS_CHILD_FAILED 99
 #define MIB                  ((uint64_t)1 << 20)
 

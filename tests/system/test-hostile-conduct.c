@@ -43,7 +43,7 @@ static void test_return_while_mapped(void **state)
     uint64_t until = harness_now_ns() + 300 * 1000000ull;
     for (unsigned char value = 0; !harness_is_late(until); value++) {
         for (int i = 0; i < 8; i++)
-            memset(held[i].memory, value, SUPERSLAB_BYTES);
+            lease_fill(&held[i], value);
     }
     stats_get(&attack_daemon, &stats);
     require_equal(stats.orphan_bytes, 8 * SUPERSLAB_BYTES);

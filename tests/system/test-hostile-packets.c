@@ -251,7 +251,7 @@ static void test_false_returns(void **state)
     uint64_t ids[3];
 
     client_begin(&honest, &attack_daemon, &theirs);
-    memset(theirs.memory, 0x66, SUPERSLAB_BYTES);
+    lease_fill(&theirs, 0x66);
     client_begin(&liar, &attack_daemon, &mine);
     /* What is another's, what never was, and one's own three times. */
     ids[0] = theirs.id;
@@ -268,8 +268,7 @@ static void test_false_returns(void **state)
     (void)client_return(&liar, ids, 1, &n_accepted);
     require_equal(n_accepted, 0);
     client_close(&liar);
-    require(theirs.memory[0] == 0x66 &&
-            memcmp(theirs.memory, theirs.memory + 1, SUPERSLAB_BYTES - 1) == 0);
+    require(lease_is(&theirs, 0x66));
     lease_give_back(&honest, &theirs);
     client_close(&honest);
     attack_require_unharmed();

@@ -36,11 +36,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool is_zero(const unsigned char *bytes, size_t n)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
-}
-
 static void give_back_all(struct client *client, struct lease *leases, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -121,8 +116,8 @@ static void test_all_sizes(void **state)
         for (uint32_t slab = 0; slab < n_slabs; slab++)
             require_equal(lease_state(&client, lease, slab), SLAB_EMPTY);
         lease_map(&client, lease);
-        require(is_zero(lease->memory, n_slabs * SUPERSLAB_BYTES));
-        memset(lease->memory, 0x5a, n_slabs * SUPERSLAB_BYTES);
+        require(lease_is(lease, 0));
+        lease_fill(lease, 0x5a);
     }
     /* No two share a slot, an id or a byte. */
     for (unsigned a = 0; a <= EXTENT_MAX_ORDER; a++) {
@@ -160,7 +155,7 @@ static void test_mixed_rounds(void **state)
             require(leases[i].n_slabs >= run);
             granted += leases[i].n_slabs;
             lease_map(&client, &leases[i]);
-            require(is_zero(leases[i].memory, leases[i].n_slabs * SUPERSLAB_BYTES));
+            require(lease_is(&leases[i], 0));
             for (size_t at = 0; at < leases[i].n_slabs * SUPERSLAB_BYTES; at += 4096)
                 leases[i].memory[at + (size_t)round] = 0xff;
         }
@@ -191,7 +186,7 @@ static void test_never_reused(void **state)
     daemon_start(daemon);
     for (int round = 0; round < 10; round++) {
         client_begin(&client, daemon, &lease);
-        memset(lease.memory, 0xee, SUPERSLAB_BYTES);
+        lease_fill(&lease, 0xee);
         lease_give_back(&client, &lease);
         client_close(&client);
     }

@@ -111,27 +111,18 @@ static void begin(struct client *client, const struct daemon *daemon)
     require_equal(client_hello(client, 0, none, &n), NONE);
 }
 
-/* A pattern that is nowhere zero and tells who wrote it. */
 static void fill(struct lease *held, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *words = (uint64_t *)held[i].memory;
-        uint64_t word = 0xa5a5000000000000u | (uint64_t)getpid() << 16 | 0x5a5a;
-        for (size_t at = 0; at < held[i].n_slabs * SUPERSLAB_BYTES / sizeof(uint64_t); at++)
-            words[at] = word;
-    }
+    for (size_t i = 0; i < n; i++)
+        lease_fill(&held[i], 0xa5);
 }
 
 static void search(const struct lease *held, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const uint64_t *words = (const uint64_t *)held[i].memory;
-        for (size_t at = 0; at < held[i].n_slabs * SUPERSLAB_BYTES / sizeof(uint64_t); at++) {
-            if (words[at] != 0) {
-                fprintf(stderr, "extent %llu, offset %zu: %#llx\n", (unsigned long long)held[i].id,
-                        at * sizeof(uint64_t), (unsigned long long)words[at]);
-                harness_fail(__FILE__, __LINE__, "zero memory");
-            }
+        if (!lease_is(&held[i], 0)) {
+            fprintf(stderr, "extent %llu of uid %u\n", (unsigned long long)held[i].id, getuid());
+            harness_fail(__FILE__, __LINE__, "zero memory");
         }
     }
 }

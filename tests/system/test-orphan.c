@@ -135,7 +135,7 @@ static void orphan(struct daemon *daemon, enum hold how, bool is_returned)
 
     fprintf(stderr, "held by %s, %s\n", hold_names[how], is_returned ? "returned" : "client gone");
     client_begin(&client, daemon, &lease);
-    memset(lease.memory, 0x99, SUPERSLAB_BYTES);
+    lease_fill(&lease, 0x99);
     ino_t inode = inode_of(lease.fd);
     hold(&holder, how, &client, &lease);
     if (is_returned)
@@ -215,7 +215,7 @@ static void test_vmspliced_page(void **state)
 
     harness_need_root();
     client_begin(&client, daemon, &lease);
-    memset(lease.memory, 0x01, SUPERSLAB_BYTES);
+    lease_fill(&lease, 0x01);
     require(pipe(ends) == 0);
     struct iovec page = {.iov_base = lease.memory, .iov_len = 4096};
     require_equal(vmsplice(ends[1], &page, 1, 0), 4096);
@@ -233,7 +233,7 @@ static void test_vmspliced_page(void **state)
             require_equal(client_lease(&next, 8, 1, leases, &n), NONE);
             for (size_t i = 0; i < n; i++) {
                 lease_map(&next, &leases[i]);
-                memset(leases[i].memory, 0x53, leases[i].n_slabs * SUPERSLAB_BYTES);
+                lease_fill(&leases[i], 0x53);
             }
         }
         _exit(0);

@@ -42,13 +42,7 @@ static void begin_four(struct client *client, const struct daemon *daemon, struc
     require_equal(client_lease(client, 4, 4, leases, &n), NONE);
     *lease = leases[0];
     lease_map(client, lease);
-    memset(lease->memory, 0x77, 4 * SUPERSLAB_BYTES);
-}
-
-static bool slab_is(const struct lease *lease, uint32_t slab, unsigned char value)
-{
-    const unsigned char *bytes = lease->memory + slab * SUPERSLAB_BYTES;
-    return bytes[0] == value && memcmp(bytes, bytes + 1, SUPERSLAB_BYTES - 1) == 0;
+    lease_fill(lease, 0x77);
 }
 
 static void wait_for_state(const struct client *client, const struct lease *lease, uint32_t slab,
@@ -84,14 +78,14 @@ static void test_idle_is_reclaimed(void **state)
     require_equal(stats.leased_bytes, 4 * SUPERSLAB_BYTES);
 
     /* The neighbours are whole; what was reclaimed reads as zero and can be used again. */
-    require(slab_is(&lease, 0, 0x77));
-    require(slab_is(&lease, 3, 0x77));
+    require(lease_slab_is(&lease, 0, 0x77));
+    require(lease_slab_is(&lease, 3, 0x77));
     require(lease_change(&client, &lease, 1, SLAB_ACTIVE));
-    require(slab_is(&lease, 1, 0));
+    require(lease_slab_is(&lease, 1, 0));
     memset(lease.memory + SUPERSLAB_BYTES, 0x11, SUPERSLAB_BYTES);
     require(lease_change(&client, &lease, 1, SLAB_IDLE));
     wait_for_state(&client, &lease, 1, SLAB_RECLAIMED);
-    require(slab_is(&lease, 1, 0));
+    require(lease_slab_is(&lease, 1, 0));
     lease_give_back(&client, &lease);
     client_close(&client);
     stats_until(daemon, &stats, stats_are_quiet(&stats));
@@ -147,7 +141,7 @@ static void test_trim_does_not_wait(void **state)
     require_equal(client_trim(&control, &released), NONE);
     require(released >= SUPERSLAB_BYTES);
     wait_for_state(&client, &lease, 0, SLAB_RECLAIMED);
-    require(slab_is(&lease, 1, 0x77));
+    require(lease_slab_is(&lease, 1, 0x77));
     client_close(&control);
     client_close(&client);
 }
@@ -173,9 +167,9 @@ static void test_active_and_pinned_stay(void **state)
     require_equal(lease_state(&client, &lease, 0), SLAB_ACTIVE);
     require_equal(lease_state(&client, &lease, 1), SLAB_PINNED);
     require_equal(lease_state(&client, &lease, 2), SLAB_PINNED);
-    require(slab_is(&lease, 0, 0x77));
-    require(slab_is(&lease, 1, 0x77));
-    require(slab_is(&lease, 2, 0x77));
+    require(lease_slab_is(&lease, 0, 0x77));
+    require(lease_slab_is(&lease, 1, 0x77));
+    require(lease_slab_is(&lease, 2, 0x77));
     stats_get(daemon, &stats);
     require_equal(stats.pinned_bytes, 2 * SUPERSLAB_BYTES);
     /* Pinned memory of a client that is gone is free all the same. */

@@ -47,7 +47,7 @@ static void test_memory_outlives_the_daemon(void **state)
     struct lease lease, fresh;
 
     client_begin(&client, daemon, &lease);
-    memset(lease.memory, 0x31, SUPERSLAB_BYTES);
+    lease_fill(&lease, 0x31);
     uint64_t epoch = client.ledger->daemon_epoch;
     require(epoch != 0);
     for (int round = 0; round < 5; round++) {
