@@ -2,39 +2,29 @@
  * See link.h. One connection, one request for memory under way at a time, replies strictly in
  * order.
  *
- *   ABSENT -> HELLO_SENT -> READY <-> LEASE_SENT, and from anywhere back to ABSENT when the
- * connection ends.
- *
- * Life of a SuperSlab: this is the point where an extent passes from the daemon into the program,
- * as a descriptor whose size and seals were checked, so that touching its mapping can never raise
- * SIGBUS.
+ *   ABSENT -> HELLO_SENT -> READY <-> LEASE_SENT, and from anywhere back to ABSENT at the end.
  *
  * Invariants:
- * - self.fd is used (sent to, received from, polled, closed) only right after descriptor_is_ours()
- * said so.
+ * - The descriptor is sent to, received from, polled and closed only right after descriptor.c said
+ *   that it is ours.
  * - Every request but the one in self.pending_id is a Return. The next reply's id is
- * self.next_reply_id; any other packet ends the connection, so that a daemon can never keep us
- * reading.
- * - A ledger that was delivered keeps its address range mapped. After RETIRED_LEDGERS further
- * connections private zero memory takes its place, so that neither mappings nor the daemons' memory
- * pile up over restarts.
+ *   self.next_reply_id; any other packet ends the connection, so that a daemon can never keep us
+ *   reading.
  * - This runs inside malloc: it must not allocate, print, or be a cancellation point.
  */
 #include "libclient/link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/atomic.h"
 #include "common/superslab.h"
+#include "libclient/delivery.h"
+#include "libclient/descriptor.h"
 #include "proto/wire.h"
 
 #define DEFAULT_SOCKET "/run/hakmem/hakmemd.sock"
@@ -56,15 +46,9 @@
 /* A reply that is later than this is not coming: the daemon is broken, or stopped by hand. */
 #define REPLY_GIVE_UP_NS (30 * NS_PER_S)
 
-#define LEASE_MAX_SLABS  256u
-#define HELLO_MAX_SLABS  16u
-#define RETURN_MAX_IDS   64u
-#define LEDGER_MAX_SLOTS (1u << 20)
-#define RETIRED_LEDGERS  4u
-/* Our descriptor goes below this: a table grown further costs the program memory, and time in each
- * fork. */
-#define DESCRIPTOR_CEILING 1024u
-#define DESCRIPTOR_FLOOR   3
+#define LEASE_MAX_SLABS 256u
+#define HELLO_MAX_SLABS 16u
+#define RETURN_MAX_IDS  64u
 
 enum link_state {
     STATE_ABSENT,
@@ -86,11 +70,6 @@ struct backoff {
     uint64_t delay_ns;
 };
 
-struct mapped_ledger {
-    struct ledger *ledger;
-    size_t n_bytes;
-};
-
 /* What a call must leave as it found it. */
 struct guard {
     int saved_errno;
@@ -105,9 +84,8 @@ static struct {
     uint64_t held_bytes;
 
     enum link_state state;
-    int fd;
-    dev_t dev;
-    ino_t ino;
+    struct descriptor socket;
+    struct delivery_ledgers ledgers;
     uint32_t generation;
     uint64_t connected_ns;
 
@@ -123,10 +101,7 @@ static struct {
     struct backoff refused_backoff;
     uint32_t refused_run; /* smallest run refused since the last grant */
 
-    size_t ledger_bytes;
     uint32_t ledger_slots;
-    struct mapped_ledger retired[RETIRED_LEDGERS];
-    unsigned n_retired;
 
     /*
      * One word in a page that the kernel zeroes in a child with a copied address space
@@ -136,7 +111,7 @@ static struct {
     uint32_t *fork_mark;
 
     struct link_counters counters;
-} self = {.fd = -1};
+} self = {.socket = {.fd = -1}};
 
 /* Any thread reads it. Release at change pairs with the acquire in link_ledger: the mapping is
  * there before its address. */
@@ -159,124 +134,29 @@ static void backoff_raise(struct backoff *backoff, uint64_t first_ns, uint64_t m
     backoff->until_ns = now_ns() + backoff->delay_ns;
 }
 
-/* ---- the descriptor ---- */
-
-static bool descriptor_is_ours(void)
-{
-    struct stat status;
-    self.counters.syscalls++;
-    return fstat(self.fd, &status) == 0 && status.st_dev == self.dev && status.st_ino == self.ino;
-}
-
-/* Gives the descriptor up: closed if it is still ours, left alone if the program has made the
- * number its own. */
-static void descriptor_release(void)
-{
-    if (self.fd < 0)
-        return;
-    if (descriptor_is_ours()) {
-        self.counters.syscalls++;
-        close(self.fd);
-    } else {
-        self.counters.stolen_fds++;
-    }
-    self.fd = -1;
-}
-
-/*
- * Consumes `fd`; returns it under a high number, out of the way of programs that count on low ones,
- * or under its old one when nothing higher is free, or -1 when that is one of the three standard
- * ones: those are not ours to sit on.
- */
-static int descriptor_move_high(int fd)
-{
-    struct rlimit limit;
-    rlim_t ceiling = DESCRIPTOR_CEILING;
-    int high = -1;
-
-    self.counters.syscalls++;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < ceiling)
-        ceiling = limit.rlim_cur;
-    for (rlim_t below = 1; high < 0 && below + DESCRIPTOR_FLOOR <= ceiling; below *= 2) {
-        self.counters.syscalls++;
-        high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(ceiling - below));
-    }
-    if (high < 0 && fd >= DESCRIPTOR_FLOOR)
-        return fd;
-    self.counters.syscalls++;
-    close(fd);
-    return high;
-}
-
-/* ---- the ledger ---- */
-
-static bool descriptor_cannot_shrink(int fd, uint64_t n_bytes, bool exactly)
-{
-    struct stat status;
-    self.counters.syscalls += 2;
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &status) < 0 || status.st_size < 0)
-        return false;
-    uint64_t size = (uint64_t)status.st_size;
-    return exactly ? size == n_bytes : size >= n_bytes;
-}
-
-/* Borrows `fd`. NULL if it is not a ledger of that many slots. */
-static struct ledger *ledger_map(int fd, uint32_t n_slots)
-{
-    if (n_slots == 0 || n_slots > LEDGER_MAX_SLOTS)
-        return NULL;
-    size_t n_bytes = ledger_bytes(n_slots);
-    if (!descriptor_cannot_shrink(fd, n_bytes, false))
-        return NULL;
-    self.counters.syscalls++;
-    struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (ledger == MAP_FAILED)
-        return NULL;
-    /* Relaxed: written before the descriptor was sent, and the packet orders that. */
-    if (atomic_load_relaxed(&ledger->magic) != LEDGER_MAGIC ||
-        atomic_load_relaxed(&ledger->abi_version) != LEDGER_ABI_VERSION ||
-        atomic_load_relaxed(&ledger->n_slots) != n_slots) {
-        self.counters.syscalls++;
-        munmap(ledger, n_bytes);
-        return NULL;
-    }
-    return ledger;
-}
-
-/* Private zero memory takes the ledger's place: a late reader finds EMPTY slots, a late writer
- * harms nobody. */
-static void ledger_replace(struct mapped_ledger *mapped)
-{
-    if (mapped->ledger) {
-        self.counters.syscalls++;
-        mmap(mapped->ledger, mapped->n_bytes, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-    }
-    mapped->ledger = NULL;
-}
-
-static void ledger_retire(void)
-{
-    struct mapped_ledger *oldest = &self.retired[self.n_retired++ % RETIRED_LEDGERS];
-    ledger_replace(oldest);
-    /* Relaxed: only we change it, and under the lock. */
-    oldest->ledger = atomic_load_relaxed(&ledger_in_force);
-    oldest->n_bytes = self.ledger_bytes;
-    atomic_store_release(&ledger_in_force, NULL);
-    self.ledger_slots = 0;
-}
-
 /* ---- the connection ---- */
+
+static bool socket_is_ours(void)
+{
+    return descriptor_is_ours(&self.socket, &self.counters.syscalls);
+}
+
+static void socket_release(void)
+{
+    if (!descriptor_release(&self.socket, &self.counters.syscalls))
+        self.counters.stolen_fds++;
+}
 
 /* Ends the connection. `first_ns`: the back-off to begin with. */
 static void connection_end(uint64_t first_ns)
 {
-    descriptor_release();
+    socket_release();
     if (self.state == STATE_READY || self.state == STATE_LEASE_SENT) {
         self.counters.losses++;
         self.generation++;
-        ledger_retire();
+        atomic_store_release(&ledger_in_force, NULL); /* pairs with the acquire in link_ledger */
+        delivery_retire_ledger(&self.ledgers, &self.counters.syscalls);
+        self.ledger_slots = 0;
         if (now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
             self.connect_backoff.delay_ns = 0;
     } else {
@@ -294,9 +174,9 @@ static bool request_send(Hakmem__Request *request)
     size_t n_bytes;
 
     request->id = self.last_id + 1;
-    if (descriptor_is_ours() && wire_pack_request(request, packet, sizeof(packet), &n_bytes) == 0) {
+    if (socket_is_ours() && wire_pack_request(request, packet, sizeof(packet), &n_bytes) == 0) {
         self.counters.syscalls++;
-        if (conn_send(self.fd, packet, n_bytes, NULL, 0) == 0) {
+        if (conn_send(self.socket.fd, packet, n_bytes, NULL, 0) == 0) {
             self.last_id++;
             return true;
         }
@@ -358,53 +238,21 @@ static void fork_mark_set(void)
 /* Connects and says Hello. False: nobody there, and the back-off is running. */
 static bool connection_open(void)
 {
-    struct stat status;
-    int fd = -1;
+    int fd;
 
     fork_mark_set();
     self.counters.syscalls += 2;
-    if (conn_connect(self.path ? self.path : DEFAULT_SOCKET, &fd) == 0)
-        fd = descriptor_move_high(fd);
-    else
-        fd = -1;
-    self.counters.syscalls++;
-    if (fd < 0 || fstat(fd, &status) < 0) {
-        if (fd >= 0)
-            close(fd);
+    if (conn_connect(self.path ? self.path : DEFAULT_SOCKET, &fd) < 0 ||
+        !descriptor_adopt(&self.socket, fd, &self.counters.syscalls)) {
         connection_end(CONNECT_BACKOFF_NS);
         return false;
     }
-    self.fd = fd;
-    self.dev = status.st_dev;
-    self.ino = status.st_ino;
     self.last_id = 0;
     self.next_reply_id = 1;
     return hello_send();
 }
 
 /* ---- replies ---- */
-
-/* Are these extents, and the descriptors they came with, what the protocol says they must be? */
-static bool extents_are_valid(Hakmem__Extent *const *extents, size_t n_extents, const int *fds,
-                              uint32_t n_slots, uint32_t run_slabs)
-{
-    for (size_t i = 0; i < n_extents; i++) {
-        const Hakmem__Extent *extent = extents[i];
-        if (!extent_slabs_is_valid(extent->n_slabs) || extent->n_slabs < run_slabs ||
-            extent->huge_slabs > extent->n_slabs ||
-            (uint64_t)extent->first_slot + extent->n_slabs > n_slots)
-            return false;
-        for (size_t j = 0; j < i; j++) {
-            if (extents[j]->id == extent->id ||
-                (extent->first_slot < extents[j]->first_slot + extents[j]->n_slabs &&
-                 extents[j]->first_slot < extent->first_slot + extent->n_slabs))
-                return false;
-        }
-        if (!descriptor_cannot_shrink(fds[i], extent->n_slabs * SUPERSLAB_BYTES, true))
-            return false;
-    }
-    return true;
-}
 
 /* Moves the descriptors into `out`. */
 static void extents_take(Hakmem__Extent *const *extents, size_t n_extents, int *fds,
@@ -428,20 +276,19 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
 {
     if (hello->version < WIRE_VERSION_MIN || hello->version > WIRE_VERSION_MAX ||
         n_fds != hello->n_extents + 1 ||
-        !extents_are_valid(hello->extents, hello->n_extents, fds + 1, hello->ledger_slots, 1))
-        return RECEIPT_LOST;
-    struct ledger *ledger = ledger_map(fds[0], hello->ledger_slots);
-    if (!ledger)
+        !delivery_extents_are_valid(hello->extents, hello->n_extents, fds + 1, hello->ledger_slots,
+                                    1, &self.counters.syscalls) ||
+        !delivery_map_ledger(&self.ledgers, fds[0], hello->ledger_slots, &self.counters.syscalls))
         return RECEIPT_LOST;
 
     self.ledger_slots = hello->ledger_slots;
-    self.ledger_bytes = ledger_bytes(hello->ledger_slots);
     self.connected_ns = now_ns();
     self.generation++;
     self.counters.connects++;
     self.state = STATE_READY;
     self.pending_id = 0;
-    atomic_store_release(&ledger_in_force, ledger); /* pairs with the acquire in link_ledger */
+    /* Pairs with the acquire in link_ledger. */
+    atomic_store_release(&ledger_in_force, self.ledgers.current.ledger);
     if (hello->n_extents == 0)
         return lease_send() ? RECEIPT_OTHER : RECEIPT_LOST; /* what the Hello did not bring */
     extents_take(hello->extents, hello->n_extents, fds + 1, extents, n_extents);
@@ -452,7 +299,8 @@ static enum receipt lease_take(const Hakmem__LeaseReply *lease, int *fds, size_t
                                struct link_extent *extents, size_t *n_extents)
 {
     if (lease->n_extents == 0 || n_fds != lease->n_extents ||
-        !extents_are_valid(lease->extents, lease->n_extents, fds, self.ledger_slots, self.want_run))
+        !delivery_extents_are_valid(lease->extents, lease->n_extents, fds, self.ledger_slots,
+                                    self.want_run, &self.counters.syscalls))
         return RECEIPT_LOST;
     self.state = STATE_READY;
     self.pending_id = 0;
@@ -522,12 +370,12 @@ static enum receipt receive(struct link_extent *extents, size_t *n_extents)
     int fds[CONN_MAX_FDS];
     size_t n_fds = 0, n_bytes = 0;
 
-    if (!descriptor_is_ours()) {
+    if (!socket_is_ours()) {
         connection_end(LOSS_BACKOFF_NS);
         return RECEIPT_LOST;
     }
     self.counters.syscalls++;
-    int r = conn_recv(self.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, &n_fds);
+    int r = conn_recv(self.socket.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, &n_fds);
     if (r == -EAGAIN)
         return RECEIPT_NOTHING;
     if (r != 0) {
@@ -556,12 +404,12 @@ static bool wait_readable(uint64_t deadline_ns)
     uint64_t now = now_ns();
     if (now >= deadline_ns)
         return false;
-    if (!descriptor_is_ours())
+    if (!socket_is_ours())
         return true; /* receive() finds out the same and draws the consequences */
     uint64_t left = deadline_ns - now;
     struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
                                .tv_nsec = (long)(left % NS_PER_S)};
-    struct pollfd wanted = {.fd = self.fd, .events = POLLIN};
+    struct pollfd wanted = {.fd = self.socket.fd, .events = POLLIN};
     self.counters.syscalls++;
     (void)ppoll(&wanted, 1, &timeout, NULL);
     return true;
@@ -615,14 +463,10 @@ static void replies_drain(void)
 
 static void forget_parent(void)
 {
-    struct mapped_ledger current = {.ledger = atomic_load_relaxed(&ledger_in_force),
-                                    .n_bytes = self.ledger_bytes};
-    descriptor_release();
+    socket_release();
     /* Relaxed is enough: a child that just forked has one thread. */
     atomic_store_relaxed(&ledger_in_force, NULL);
-    ledger_replace(&current);
-    for (unsigned i = 0; i < RETIRED_LEDGERS; i++)
-        ledger_replace(&self.retired[i]);
+    delivery_abandon_ledgers(&self.ledgers, &self.counters.syscalls);
     self.state = STATE_ABSENT;
     self.pending_id = 0;
     self.generation++;
@@ -773,7 +617,7 @@ void link_after_fork_child(void)
 
 int link_descriptor(void)
 {
-    return self.fd;
+    return self.socket.fd;
 }
 
 const struct link_counters *link_counters(void)

@@ -1,0 +1,72 @@
+/* See descriptor.h. */
+#include "libclient/descriptor.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The number lies below this: a table grown further costs the program memory, and time in each
+ * fork. */
+#define CEILING 1024u
+#define FLOOR   3
+
+/* Consumes `fd`; its new number, or its old one when nothing higher is free, or -1. */
+static int move_high(int fd, uint64_t *n_syscalls)
+{
+    struct rlimit limit;
+    rlim_t ceiling = CEILING;
+    int high = -1;
+
+    *n_syscalls += 1;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < ceiling)
+        ceiling = limit.rlim_cur;
+    for (rlim_t below = 1; high < 0 && below + FLOOR <= ceiling; below *= 2) {
+        *n_syscalls += 1;
+        high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(ceiling - below));
+    }
+    if (high < 0 && fd >= FLOOR)
+        return fd;
+    *n_syscalls += 1;
+    close(fd);
+    return high;
+}
+
+bool descriptor_adopt(struct descriptor *descriptor, int fd, uint64_t *n_syscalls)
+{
+    struct stat status;
+    fd = move_high(fd, n_syscalls);
+    if (fd < 0)
+        return false;
+    *n_syscalls += 1;
+    if (fstat(fd, &status) < 0) {
+        close(fd);
+        return false;
+    }
+    *descriptor = (struct descriptor){.fd = fd, .dev = status.st_dev, .ino = status.st_ino};
+    return true;
+}
+
+bool descriptor_is_ours(const struct descriptor *descriptor, uint64_t *n_syscalls)
+{
+    struct stat status;
+    if (descriptor->fd < 0)
+        return false;
+    *n_syscalls += 1;
+    return fstat(descriptor->fd, &status) == 0 && status.st_dev == descriptor->dev &&
+           status.st_ino == descriptor->ino;
+}
+
+bool descriptor_release(struct descriptor *descriptor, uint64_t *n_syscalls)
+{
+    bool is_ours = true;
+    if (descriptor->fd >= 0) {
+        is_ours = descriptor_is_ours(descriptor, n_syscalls);
+        if (is_ours) {
+            *n_syscalls += 1;
+            close(descriptor->fd);
+        }
+    }
+    descriptor->fd = -1;
+    return is_ours;
+}
