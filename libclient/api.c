@@ -27,7 +27,7 @@ EXPORT const char *hak_version(void)
 
 EXPORT enum hak_owner hak_owns(const void *pointer)
 {
-    if (!window_contains(pointer))
+    if (!window_contains(pointer) || !window_is_known(window_index(pointer)))
         return HAK_OWNER_NONE;
     const struct superslab *slab = window_slab(window_index(pointer));
     /* A huge block's further SuperSlabs have no entry in the unit map. */

@@ -26,11 +26,9 @@
 static void *no_stack[1];
 
 #define NO_STACK [0 ... N_CLASSES - 1] = no_stack
-static struct cache cache_none = {
-    .top = {NO_STACK}, .limit = {NO_STACK}, .shift = 63, .is_none = true};
+static struct cache cache_none = {.top = {NO_STACK}, .limit = {NO_STACK}, .is_none = true};
 /* The same, after a thread's destructors have run: it gets no other one. */
-static struct cache cache_dead = {
-    .top = {NO_STACK}, .limit = {NO_STACK}, .shift = 63, .is_none = true};
+static struct cache cache_dead = {.top = {NO_STACK}, .limit = {NO_STACK}, .is_none = true};
 
 __thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) = &cache_none;
 
@@ -89,7 +87,6 @@ static unsigned stack_count(struct cache *cache, unsigned class)
 static void set_up(struct cache *cache, unsigned arena)
 {
     memset(cache, 0, sizeof(*cache));
-    cache->shift = (uint8_t)window_fast_shift();
     cache->arena = (uint8_t)arena;
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
@@ -105,10 +102,8 @@ static void set_up(struct cache *cache, unsigned arena)
         cache->batch[class] = (uint16_t)clamp(batch, 1, stack_first[class] / 2u);
         cache->limit_bytes += (size_t)stack_first[class] * sizeclasses[class].block_bytes;
     }
-    if (!fast_path) {
-        cache->shift = 63;
+    if (!fast_path)
         return;
-    }
     for (size_t n_bytes = 0; n_bytes <= CACHE_FAST_MAX_BYTES; n_bytes++)
         cache->class_of_size[n_bytes] = (uint8_t)sizeclass_of(n_bytes);
 }
@@ -308,9 +303,9 @@ void cache_give_slow(unsigned class, void *block)
 void cache_disable_fast_path(void)
 {
     fast_path = false;
+    window_disable_fast_path();
     if (cache_own->is_none)
         return;
-    cache_own->shift = 63;
     memset(cache_own->class_of_size, CLASS_NONE, sizeof(cache_own->class_of_size));
 }
 

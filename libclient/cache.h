@@ -32,7 +32,6 @@
 struct cache {
     void **top[N_CLASSES];   /* the last block in the stack, or the NULL below it */
     void **limit[N_CLASSES]; /* top may come up to here */
-    uint8_t shift;           /* window_fast_shift() */
     uint8_t arena;
     bool is_none; /* one of the two that hold nothing */
     uint8_t class_of_size[CACHE_FAST_MAX_BYTES + 1];
@@ -95,7 +94,7 @@ static inline void *cache_take(size_t n_bytes)
 static inline bool cache_give(void *block)
 {
     struct cache *cache = cache_own;
-    unsigned class = window_fast_map[(uintptr_t)block >> cache->shift];
+    unsigned class = window_fast.map[(uintptr_t)block >> window_fast.shift];
     void **top = cache->top[class];
     if (check_unlikely(top == cache->limit[class]))
         return false;

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "common/check.h"
 #include "common/ledger.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
@@ -24,11 +23,14 @@ static size_t extent_bytes(const struct superslab *slab)
     return (size_t)slab->extent_slabs << SUPERSLAB_SHIFT;
 }
 
+/* The connection whose words are looked at: link.c's, as of the last extents_sync(). */
+static struct ledger *ledger;
+static uint32_t generation;
+
 /* The state word, or NULL when no daemon that knows of this SuperSlab listens any more. */
 static uint32_t *slot_of(const struct superslab *slab)
 {
-    struct ledger *ledger = link_ledger();
-    if (!ledger || slab->slot == LEDGER_SLOT_NONE || slab->generation != link_generation())
+    if (!ledger || slab->slot == LEDGER_SLOT_NONE || slab->generation != generation)
         return NULL;
     return &ledger->slots[slab->slot];
 }
@@ -38,6 +40,16 @@ static bool change(uint32_t *slot, enum slab_state from, enum slab_state to)
 {
     uint32_t seen = ledger_slot_read(slot);
     return ledger_word_state(seen) == from && ledger_slab_change(slot, seen, LEDGER_CLIENT, to);
+}
+
+/*
+ * The word is not what we left there: the daemon has ended the connection (the program closed our
+ * descriptor, say) before we noticed. The memory stays ours, an orphan in the daemon's books;
+ * nobody punches it or leases it to others.
+ */
+static void disown(struct superslab *slab)
+{
+    slab->slot = LEDGER_SLOT_NONE;
 }
 
 void extents_set_private(uint32_t index)
@@ -65,14 +77,13 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint64
         slab->extent_fd = i == 0 ? arrived->fd : -1;
         slab->extent_inode = inode;
         slab->slot = arrived->first_slot + i;
-        slab->generation = link_generation();
+        slab->generation = generation;
         slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
     }
 }
 
 static bool enter_ledger(const struct link_extent *arrived)
 {
-    struct ledger *ledger = link_ledger();
     if (!ledger)
         return false;
     for (uint32_t i = 0; i < arrived->n_slabs; i++) {
@@ -100,7 +111,8 @@ uint32_t extents_map(struct link_extent *arrived)
         glue_close(arrived->fd);
         return BITMAP_NONE;
     }
-    /* Not prewarmed: where the kernel lets shared memory have huge pages on request, this is the request. */
+    /* Not prewarmed: where the kernel lets shared memory have huge pages on request, this is the
+     * request. */
     if (arrived->huge_slabs < n_slabs)
         glue_huge_pages(at, n_bytes);
     if (settings.dontfork)
@@ -138,8 +150,9 @@ bool extents_unmap(uint32_t first)
      */
     for (; n_left < n_slabs; n_left++) {
         uint32_t *slot = slot_of(window_slab(first + n_left));
-        if (slot && !change(slot, SLAB_RECLAIMED, SLAB_EMPTY) &&
-            !change(slot, SLAB_IDLE, SLAB_EMPTY) && !change(slot, SLAB_PINNED, SLAB_EMPTY))
+        if (slot && ledger_word_state(ledger_slot_read(slot)) != SLAB_EMPTY &&
+            !change(slot, SLAB_RECLAIMED, SLAB_EMPTY) && !change(slot, SLAB_IDLE, SLAB_EMPTY) &&
+            !change(slot, SLAB_PINNED, SLAB_EMPTY))
             break;
     }
     bool unmapped = n_left == n_slabs && glue_unmap(window_address(first), extent_bytes(slab));
@@ -185,8 +198,13 @@ enum extents_taken extents_activate(uint32_t index, bool or_cold)
                 continue;
             slab->zero = true;
             return EXTENTS_TAKEN_COLD;
-        default:
+        case SLAB_RECLAIMING:
             return EXTENTS_BUSY;
+        default:
+            /* EMPTY: see disown(). PINNED: a signal handler forked just now. */
+            if (ledger_word_state(seen) == SLAB_EMPTY)
+                disown(slab);
+            return slab->zero ? EXTENTS_TAKEN_COLD : EXTENTS_TAKEN_WARM;
         }
     }
 }
@@ -195,8 +213,67 @@ void extents_deactivate(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
     uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-    if (slot)
-        check_or_trap(change(slot, SLAB_ACTIVE, SLAB_IDLE));
+    if (slot && !change(slot, SLAB_ACTIVE, SLAB_IDLE) &&
+        ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
+        disown(slab);
+}
+
+/*
+ * A free SuperSlab of a connection that has ended. The daemon may live, and may not have seen the
+ * end yet: until it does it reads our words and punches what is IDLE. ACTIVE it never touches, so
+ * that is what they become; one that it is punching right now cannot be won back: private memory
+ * takes its place.
+ */
+static void rescue(uint32_t index, uint32_t *slot)
+{
+    struct superslab *slab = window_slab(index);
+    for (;;) {
+        uint32_t seen = ledger_slot_read(slot);
+        enum slab_state state = ledger_word_state(seen);
+        if (state == SLAB_RECLAIMING) {
+            if (glue_map_private(window_address(index), SUPERSLAB_BYTES))
+                slab->zero = true;
+            return;
+        }
+        if (state != SLAB_IDLE && state != SLAB_RECLAIMED)
+            return;
+        if (ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE)) {
+            slab->zero = slab->zero || state == SLAB_RECLAIMED;
+            return;
+        }
+    }
+}
+
+static void rescue_all(uint32_t begin, uint32_t end)
+{
+    for (uint32_t i = begin; i < end; i++) {
+        struct superslab *slab = window_slab(i);
+        uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
+        if (slot && slab->kind == SUPERSLAB_FREE)
+            rescue(i, slot);
+    }
+}
+
+void extents_sync(void)
+{
+    if (link_ledger() == ledger && (!ledger || link_generation() == generation))
+        return;
+    if (ledger) {
+        rescue_all(0, window.high_low);
+        rescue_all(window.n_apart, window.high_apart);
+    }
+    ledger = link_ledger();
+    generation = link_generation();
+}
+
+void extents_forget_link(void)
+{
+    ledger = NULL;
+}
+
+bool extents_is_current(uint32_t index)
+{
+    return ledger && window_slab(index)->generation == generation;
 }
 
 enum extents_worth extents_worth(uint32_t first)
@@ -209,7 +286,7 @@ enum extents_worth extents_worth(uint32_t first)
         if (part->kind != SUPERSLAB_FREE || (is_stale && now_s - part->idle_since_s < STALE_IDLE_S))
             return EXTENTS_IN_USE;
         uint32_t *slot = slot_of(part);
-        if (!is_stale && ledger_word_state(ledger_slot_read(slot)) != SLAB_RECLAIMED)
+        if (!is_stale && (!slot || ledger_word_state(ledger_slot_read(slot)) != SLAB_RECLAIMED))
             return EXTENTS_IN_USE;
     }
     return is_stale ? EXTENTS_STALE : EXTENTS_RECLAIMED;
@@ -225,10 +302,10 @@ static void pin(uint32_t first, uint32_t n_slabs)
         uint32_t *slot = slot_of(window_slab(i));
         while (slot) {
             uint32_t seen = ledger_slot_read(slot);
-            if (ledger_word_state(seen) == SLAB_PINNED ||
+            /* EMPTY: see disown(). */
+            if (ledger_word_state(seen) == SLAB_PINNED || ledger_word_state(seen) == SLAB_EMPTY ||
                 ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_PINNED))
                 break;
-            check_or_trap(ledger_word_state(seen) != SLAB_EMPTY);
         }
     }
 }

@@ -25,6 +25,16 @@ bool extents_unmap(uint32_t first);
 /* Marks one SuperSlab as private memory that reads as zero. */
 void extents_set_private(uint32_t index);
 
+/*
+ * Takes note of what has become of the link. After every call into link.c, before any SuperSlab is
+ * taken: the free ones of a connection that has ended are brought out of its daemon's reach.
+ */
+void extents_sync(void);
+/* In a forked child: the parent's ledger is nothing to us. */
+void extents_forget_link(void);
+/* Is it leased under the connection in force? */
+bool extents_is_current(uint32_t index);
+
 enum extents_taken {
     EXTENTS_TAKEN_WARM,
     EXTENTS_TAKEN_COLD, /* its pages are gone, it reads as zero */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -60,17 +61,11 @@ bool glue_make_usable(void *at, size_t n_bytes)
     return mprotect(at, n_bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
-bool glue_map_private(void *at, size_t n_bytes, bool huge_pages)
+bool glue_map_private(void *at, size_t n_bytes)
 {
     count_syscall();
-    if (mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-        MAP_FAILED)
-        return false;
-    if (huge_pages) {
-        count_syscall();
-        madvise(at, n_bytes, MADV_HUGEPAGE); /* a hint: kernels without THP refuse it */
-    }
-    return true;
+    return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                0) != MAP_FAILED;
 }
 
 bool glue_map_shared(void *at, size_t n_bytes, int fd)
@@ -182,6 +177,18 @@ int glue_descriptor_up(int fd)
     return up;
 }
 
+void glue_block_signals(sigset_t *saved)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, saved);
+}
+
+void glue_restore_signals(const sigset_t *saved)
+{
+    pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
 size_t glue_page_bytes(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
@@ -203,6 +210,11 @@ uint32_t glue_n_processors(void)
         return 1;
     int n = CPU_COUNT(&set);
     return n > 0 ? (uint32_t)n : 1;
+}
+
+bool glue_is_single_threaded(void)
+{
+    return __libc_single_threaded;
 }
 
 uint32_t glue_thread_id(void)

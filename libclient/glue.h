@@ -7,6 +7,7 @@
 #ifndef HAKMEM_LIBCLIENT_GLUE_H
 #define HAKMEM_LIBCLIENT_GLUE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@ bool glue_make_readable(void *at, size_t n_bytes);
 bool glue_make_usable(void *at, size_t n_bytes);
 
 /* Anonymous memory over [at, at + n_bytes), whatever was there. */
-bool glue_map_private(void *at, size_t n_bytes, bool huge_pages);
+bool glue_map_private(void *at, size_t n_bytes);
 /* An extent's file over [at, ...), shared with the daemon; or, at fork, as a private copy on write
  * of what is there. */
 bool glue_map_shared(void *at, size_t n_bytes, int fd);
@@ -61,12 +62,18 @@ size_t glue_page_bytes(void);
 size_t glue_address_space_limit(void);
 uint32_t glue_n_processors(void);
 uint32_t glue_thread_id(void);
+/* No other thread was ever started, or all have ended: the C library's word on it. */
+bool glue_is_single_threaded(void);
 /* Milliseconds of a monotonic clock, coarse: no system call. */
 uint64_t glue_now_ms(void);
 
 /* Sleeps while *word == seen. Spurious returns are possible. */
 void glue_futex_wait(uint32_t *word, uint32_t seen);
 void glue_futex_wake_one(uint32_t *word);
+
+/* All signals of this thread wait, or come again. */
+void glue_block_signals(sigset_t *saved);
+void glue_restore_signals(const sigset_t *saved);
 
 /* System calls made so far by this file. */
 uint64_t glue_n_syscalls(void);

@@ -35,6 +35,8 @@ __attribute__((destructor(101))) static void end(void)
 {
     if (settings.check)
         guard_check_quarantine();
+    else if (heap_is_ready())
+        cache_flush_own(); /* a misused pointer may still be in there: see span.h */
     if (settings.stats && heap_is_ready())
         stats_write();
 }

@@ -2,10 +2,8 @@
  * stdio of our own. */
 #include "libclient/report.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "hakmem.h"
@@ -77,13 +75,13 @@ EXPORT void malloc_stats(void)
     text_write(&text, STDERR_FILENO);
 }
 
-/* fputs(3) by name: the stream is the program's, and so is its stdio. */
+/* The stream is the program's, and so is its stdio: a weak reference, since a static program may
+ * have none. */
+extern int fputs(const char *string, void *stream) __attribute__((weak));
+
 static int write_to_stream(const struct text *text, void *stream)
 {
-    int (*put)(const char *, void *);
-    void *symbol = dlsym(RTLD_DEFAULT, "fputs");
-    memcpy(&put, &symbol, sizeof(symbol));
-    return put && put(text->bytes, stream) >= 0 ? 0 : -1;
+    return fputs && fputs(text->bytes, stream) >= 0 ? 0 : -1;
 }
 
 EXPORT int malloc_info(int options, void *stream)

@@ -26,7 +26,9 @@ static bool enabled;
 static struct source_stats stats;
 static uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
-static uint32_t n_warm_leased, n_warm_private, n_cold;
+/* Signed: a fork in a signal handler may shift one from leased to private between a bit's change
+ * and its count's. */
+static int32_t n_warm_leased, n_warm_private, n_cold;
 static uint32_t last_aged_s;
 
 struct lock *source_lock(void)
@@ -86,7 +88,7 @@ static void remove_free(uint32_t index)
 static bool take_from(uint64_t *set, uint32_t n_slabs, uint32_t align, uint32_t *first, bool *zero)
 {
     uint32_t begin = 0;
-    while (n_warm_leased + n_warm_private + n_cold >= n_slabs) {
+    while (n_warm_leased + n_warm_private + n_cold >= (int32_t)n_slabs) {
         uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
         if (at == BITMAP_NONE) {
             uint32_t from = begin > window.n_apart ? begin : window.n_apart;
@@ -105,8 +107,10 @@ static bool take_from(uint64_t *set, uint32_t n_slabs, uint32_t align, uint32_t 
             n_taken++;
         }
         if (n_taken == n_slabs) {
-            for (uint32_t i = at; i < at + n_slabs; i++)
+            for (uint32_t i = at; i < at + n_slabs; i++) {
                 remove_free(i);
+                window_slab(i)->kind = SUPERSLAB_NONE;
+            }
             *first = at;
             *zero = all_zero;
             return true;
@@ -176,7 +180,11 @@ static void collect(void)
 {
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
-    if (link_is_pending() && link_collect(arrived, &n_extents) == LINK_GRANTED)
+    if (!link_is_pending())
+        return;
+    enum link_result result = link_collect(arrived, &n_extents);
+    extents_sync();
+    if (result == LINK_GRANTED)
         take_in(arrived, n_extents);
 }
 
@@ -187,7 +195,7 @@ static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returne
     struct superslab *slab = window_slab(first);
     uint32_t n_slabs = slab->extent_slabs;
     uint64_t id = slab->extent_id;
-    bool is_current = slab->generation == link_generation() && link_ledger();
+    bool is_current = extents_is_current(first);
 
     for (uint32_t i = first; i < first + n_slabs; i++)
         remove_free(i);
@@ -231,8 +239,10 @@ static size_t return_extents(uint32_t n_wanted)
             n_bytes += bytes_of(n_slabs);
         }
     }
-    if (n_returned > 0)
+    if (n_returned > 0) {
         link_return(returned, n_returned);
+        extents_sync();
+    }
     return n_bytes;
 }
 
@@ -248,27 +258,52 @@ static bool lease(uint32_t n_slabs, bool wait)
         !extents_may_hold_more())
         return false;
     link_set_held_bytes(stats.leased_bytes);
-    if (link_lease(want, run, wait, arrived, &n_extents) != LINK_GRANTED)
+    enum link_result result = link_lease(want, run, wait, arrived, &n_extents);
+    extents_sync();
+    if (result != LINK_GRANTED)
         return false;
     take_in(arrived, n_extents);
     /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
      * again. */
-    if (n_cold >= want)
+    if (n_warm_leased + n_cold > (int32_t)want)
         return_extents(want);
     return true;
 }
 
-/* Asks ahead of need, without waiting, when the last warm SuperSlab is gone. */
+/* Cold memory that nobody takes is address space and quota for nothing: past this, it goes before
+ * new leases. */
+static bool has_much_cold(void)
+{
+    int32_t n_leased = (int32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT);
+    return n_cold >= 8 && n_cold >= n_leased / 4;
+}
+
+/* When the last warm SuperSlab is gone, or nearly so where there are many. */
+static bool look_ahead_is_due(void)
+{
+    int32_t low = (int32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 16;
+    return stats.leased_bytes > 0 && n_warm_leased <= low && !link_is_pending() && link_ledger() &&
+           link_pressure() == LEDGER_PRESSURE_NONE && !has_much_cold();
+}
+
+/* Asks ahead of need, without waiting. */
 static void look_ahead(void)
 {
-    uint32_t low = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 16;
-    if (stats.leased_bytes == 0 || n_warm_leased > low || link_is_pending() || !link_ledger() ||
-        link_pressure() != LEDGER_PRESSURE_NONE)
-        return;
-    lease(1, false);
+    if (look_ahead_is_due())
+        lease(1, false);
 }
 
 /* ---- private memory ---- */
+
+/* Free address space of the window is an anonymous mapping already: it takes no new one, whatever
+ * RLIMIT_AS says by now. */
+static bool map_usable(uint32_t first, uint32_t n_slabs)
+{
+    if (!glue_make_usable(window_address(first), bytes_of(n_slabs)))
+        return false;
+    glue_huge_pages(window_address(first), bytes_of(n_slabs));
+    return true;
+}
 
 /* Maps fresh private memory for `n_slabs`, and ahead for later ones where that costs nothing. */
 static bool map_private(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first)
@@ -278,10 +313,11 @@ static bool map_private(enum source_want want, uint32_t n_slabs, uint32_t align,
         step = (uint32_t)(stats.private_bytes >> SUPERSLAB_SHIFT) / 4;
         step = step > PRIVATE_STEP_SLABS ? PRIVATE_STEP_SLABS : step < n_slabs ? n_slabs : step;
     }
+    window_heed_limit();
     for (;;) {
         uint32_t at = window_take(step, align, want != SOURCE_FOR_UNITS);
         if (at != BITMAP_NONE) {
-            if (glue_map_private(window_address(at), bytes_of(step), true)) {
+            if (map_usable(at, step)) {
                 count_private(step);
                 for (uint32_t i = at; i < at + step; i++) {
                     extents_set_private(i);
@@ -318,7 +354,7 @@ static size_t purge_private(uint32_t idle_s, size_t keep_bytes)
                 i++;
                 continue;
             }
-            if (bytes_of(n_warm_private) <= keep_bytes)
+            if (n_warm_private <= (int32_t)(keep_bytes >> SUPERSLAB_SHIFT))
                 return n_purged;
             if (glue_purge(window_address(i), bytes_of(end - i))) {
                 for (uint32_t k = i; k < end; k++) {
@@ -334,13 +370,17 @@ static size_t purge_private(uint32_t idle_s, size_t keep_bytes)
     return n_purged;
 }
 
+static bool age_is_due(void)
+{
+    return now_s() != last_aged_s;
+}
+
 /* At a slow path, at most once a second. */
 static void age(void)
 {
-    uint32_t now = now_s();
-    if (now == last_aged_s)
+    if (!age_is_due())
         return;
-    last_aged_s = now;
+    last_aged_s = now_s();
     if (n_warm_private > 0)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
@@ -355,6 +395,8 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     collect();
     if (want != SOURCE_FOR_GROWTH) {
         if (take_from(warm, n_slabs, align, first, zero))
+            return true;
+        if (has_much_cold() && take_from(cold, n_slabs, align, first, zero))
             return true;
         while (lease(n_slabs, true)) {
             if (take_from(warm, n_slabs, align, first, zero))
@@ -377,23 +419,36 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
            take_from(cold, n_slabs, align, first, zero);
 }
 
+/*
+ * Signals wait while SuperSlabs are mapped, unmapped or leased: a handler that forks must not
+ * convert what is half made. To take a warm one and to release one is safe at every step, and goes
+ * without these two system calls.
+ */
 bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero)
 {
+    sigset_t signals;
     lock_acquire(&lock);
-    bool ok = acquire(want, n_slabs, align, first, zero);
-    if (ok) {
-        for (uint32_t i = *first; i < *first + n_slabs; i++)
-            window_slab(i)->zero = false;
-        look_ahead();
+    bool ok = want != SOURCE_FOR_GROWTH && !link_is_pending() && !age_is_due() &&
+              take_from(warm, n_slabs, align, first, zero);
+    bool must_look_ahead = look_ahead_is_due();
+    if (!ok || must_look_ahead) {
+        glue_block_signals(&signals);
+        ok = ok || acquire(want, n_slabs, align, first, zero);
+        if (ok)
+            look_ahead();
+        age();
+        glue_restore_signals(&signals);
     }
-    age();
+    for (uint32_t i = 0; ok && i < n_slabs; i++)
+        window_slab(*first + i)->zero = false;
     lock_release(&lock);
     return ok;
 }
 
 void source_release(uint32_t first, uint32_t n_slabs)
 {
+    sigset_t signals;
     lock_acquire(&lock);
     uint32_t now = now_s();
     for (uint32_t i = first; i < first + n_slabs; i++) {
@@ -403,18 +458,24 @@ void source_release(uint32_t first, uint32_t n_slabs)
         put_warm(i);
         extents_deactivate(i);
     }
-    collect();
-    age();
+    if (link_is_pending() || age_is_due()) {
+        glue_block_signals(&signals);
+        collect();
+        age();
+        glue_restore_signals(&signals);
+    }
     lock_release(&lock);
 }
 
 bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new)
 {
+    sigset_t signals;
     bool extended = false;
     uint32_t at = first + n_old, n = n_new - n_old;
     lock_acquire(&lock);
+    glue_block_signals(&signals);
     if (window_take_at(at, n)) {
-        if (glue_map_private(window_address(at), bytes_of(n), true)) {
+        if (map_usable(at, n)) {
             count_private(n);
             for (uint32_t i = at; i < at + n; i++)
                 extents_set_private(i);
@@ -423,14 +484,17 @@ bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new)
             window_drop(at, n);
         }
     }
+    glue_restore_signals(&signals);
     lock_release(&lock);
     return extended;
 }
 
 bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first_new)
 {
+    sigset_t signals;
     bool moved = false;
     lock_acquire(&lock);
+    glue_block_signals(&signals);
     for (uint32_t i = first; i < first + n_old; i++) {
         if (window_slab(i)->backing != SUPERSLAB_PRIVATE)
             goto out;
@@ -453,16 +517,19 @@ bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first
         }
     }
 out:
+    glue_restore_signals(&signals);
     lock_release(&lock);
     return moved;
 }
 
 bool source_prewarm(uint32_t n_slabs)
 {
+    sigset_t signals;
     bool ok = true;
     lock_acquire(&lock);
-    while (n_warm_leased + n_warm_private < n_slabs) {
-        uint32_t missing = n_slabs - n_warm_leased - n_warm_private, first;
+    glue_block_signals(&signals);
+    while (n_warm_leased + n_warm_private < (int32_t)n_slabs) {
+        uint32_t first, missing = n_slabs - (uint32_t)(n_warm_leased + n_warm_private);
         uint32_t chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
         if (lease(1u << (31 - __builtin_clz(chunk)), true))
             continue;
@@ -472,15 +539,19 @@ bool source_prewarm(uint32_t n_slabs)
         for (uint32_t i = first; i < first + chunk; i++)
             put_warm(i);
     }
+    glue_restore_signals(&signals);
     lock_release(&lock);
     return ok;
 }
 
 size_t source_trim(size_t keep_bytes)
 {
+    sigset_t signals;
     lock_acquire(&lock);
+    glue_block_signals(&signals);
     collect();
     size_t n_bytes = purge_private(0, keep_bytes) + return_extents(UINT32_MAX);
+    glue_restore_signals(&signals);
     lock_release(&lock);
     return n_bytes;
 }
@@ -489,7 +560,7 @@ void source_stats(struct source_stats *out)
 {
     lock_acquire(&lock);
     *out = stats;
-    out->free_bytes = bytes_of(n_warm_leased + n_warm_private + n_cold);
+    out->free_bytes = bytes_of((uint32_t)(n_warm_leased + n_warm_private + n_cold));
     lock_release(&lock);
 }
 
@@ -549,6 +620,7 @@ void source_fork_convert(void)
 
 void source_fork_child(void)
 {
+    extents_forget_link();
     link_after_fork_child();
     stats.leases = 0;
     stats.fallbacks = 0;

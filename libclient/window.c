@@ -1,6 +1,7 @@
 /* See window.h. */
 #include "libclient/window.h"
 
+#include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/glue.h"
 
@@ -23,8 +24,7 @@
 struct window window;
 
 static const uint8_t empty_map[2];
-const uint8_t *window_fast_map = empty_map;
-static unsigned fast_shift = 63;
+struct window_fast window_fast = {.map = empty_map, .shift = 63};
 
 static uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
@@ -58,7 +58,7 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     uintptr_t arena = carvings + carvings_bytes;
     uintptr_t base = round_up(arena + arena_bytes, SUPERSLAB_BYTES);
 
-    if (flat && !glue_make_readable((void *)map, map_bytes)) {
+    if (!glue_make_readable((void *)map, map_bytes)) {
         glue_unreserve(at, total);
         return false;
     }
@@ -73,22 +73,32 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     window.n_slabs = n_slabs;
     window.n_apart = window.high_apart = n_slabs / 2;
     if (flat) {
-        window_fast_map = window.unit_class;
-        fast_shift = UNIT_SHIFT;
+        window_fast.map = window.unit_class;
+        window_fast.shift = UNIT_SHIFT;
     }
     return true;
+}
+
+/* SuperSlabs for an address space of `limit` bytes: five eighths of it, since the program maps
+ * memory of its own. */
+static uint32_t within_limit(size_t limit)
+{
+    size_t n = limit / 8 * 5 >> SUPERSLAB_SHIFT;
+    return n > WINDOW_MAX_SLABS ? WINDOW_MAX_SLABS : (uint32_t)n;
 }
 
 bool window_init(void)
 {
     size_t limit = glue_address_space_limit();
-    if (limit == SIZE_MAX && reserve(WINDOW_MAX_SLABS, true, ARENA_BYTES))
-        return true;
-    /* Under a limit: at most half of it, since the program maps memory of its own; then whatever
-     * there is. */
-    uint32_t n_slabs = WINDOW_MAX_SLABS / 2;
-    while (n_slabs > WINDOW_MIN_SLABS && ((size_t)n_slabs << SUPERSLAB_SHIFT) > limit / 2)
-        n_slabs /= 2;
+    uint32_t n_slabs = WINDOW_MAX_SLABS;
+    /* Smaller where there are fewer address bits than usual, or an emulator has plans for them. */
+    for (; limit == SIZE_MAX && n_slabs >= WINDOW_MAX_SLABS / 64; n_slabs /= 4) {
+        if (reserve(n_slabs, true, ARENA_BYTES))
+            return true;
+    }
+    n_slabs = WINDOW_MAX_SLABS / 2;
+    if (within_limit(limit) < n_slabs)
+        n_slabs = within_limit(limit);
     for (; n_slabs >= WINDOW_MIN_SLABS; n_slabs /= 2) {
         if (reserve(n_slabs, false, ARENA_BYTES_SMALL))
             return true;
@@ -96,9 +106,12 @@ bool window_init(void)
     return false;
 }
 
-unsigned window_fast_shift(void)
+void window_disable_fast_path(void)
 {
-    return fast_shift;
+    /* The shift first: an empty map is never looked up with the old one. */
+    window_fast.shift = 63;
+    atomic_compiler_barrier();
+    window_fast.map = empty_map;
 }
 
 void *window_arena_allocate(size_t n_bytes)
@@ -148,6 +161,11 @@ static bool make_metadata_usable(uint32_t first, uint32_t n_slabs)
     return true;
 }
 
+bool window_is_known(uint32_t index)
+{
+    return bitmap_test(chunks_usable, index / CHUNK_SLABS);
+}
+
 bool window_take_at(uint32_t first, uint32_t n_slabs)
 {
     if (n_slabs > window.n_slabs || first > window.n_slabs - n_slabs)
@@ -189,4 +207,65 @@ void window_drop(uint32_t first, uint32_t n_slabs)
         check_or_trap(bitmap_test(taken, i));
         bitmap_clear(taken, i);
     }
+}
+
+/* ---- a limit that comes later ---- */
+
+/* Gives address space back, in whole pages. */
+static void give_up(const void *from, const void *to)
+{
+    uintptr_t begin = round_up((uintptr_t)from, 4096), end = (uintptr_t)to & ~(uintptr_t)4095;
+    if (begin < end)
+        glue_unreserve((void *)begin, end - begin);
+}
+
+/* SuperSlabs that nobody will take any more, and what was set aside for their metadata. */
+static void give_up_slabs(uint32_t first, uint32_t end)
+{
+    if (first >= end)
+        return;
+    for (uint32_t i = first; i < end; i++)
+        bitmap_set(taken, i);
+    glue_unreserve(window_address(first), (size_t)(end - first) << SUPERSLAB_SHIFT);
+    /* Metadata is usable by chunks: from the first that was never begun. */
+    uint32_t chunk = (first + CHUNK_SLABS - 1) / CHUNK_SLABS;
+    while (chunk < end / CHUNK_SLABS && bitmap_test(chunks_usable, chunk))
+        chunk++;
+    uint32_t from = chunk * CHUNK_SLABS, to = end / CHUNK_SLABS * CHUNK_SLABS;
+    if (from < to) {
+        give_up(&window.slabs[from], &window.slabs[to]);
+        give_up(&window.carvings[from], &window.carvings[to]);
+    }
+}
+
+/* The flat map, but for the window's part of it. */
+static void give_up_flat_map(void)
+{
+    uint8_t *map = window.unit_class;
+    uintptr_t first = window.base >> UNIT_SHIFT;
+    uintptr_t end = first + (uintptr_t)window.n_slabs * UNITS_PER_SUPERSLAB;
+    window_disable_fast_path();
+    give_up(map, (void *)((uintptr_t)(map + first) & ~(uintptr_t)4095));
+    give_up((void *)round_up((uintptr_t)(map + end), 4096), map + FLAT_MAP_BYTES);
+}
+
+void window_heed_limit(void)
+{
+    static bool heeded;
+    size_t limit = heeded ? SIZE_MAX : glue_address_space_limit();
+    if (limit == SIZE_MAX)
+        return;
+    heeded = true;
+    if (within_limit(limit) >= window.n_slabs)
+        return;
+    uint32_t keep = window.high_low + within_limit(limit);
+    give_up_slabs(keep < window.n_apart ? keep : window.n_apart, window.n_apart);
+    give_up_slabs(window.high_apart, window.n_slabs);
+    if (arena_end - arena_usable > ARENA_BYTES_SMALL) {
+        give_up((void *)(arena_usable + ARENA_BYTES_SMALL), (void *)arena_end);
+        arena_end = arena_usable + ARENA_BYTES_SMALL;
+    }
+    /* Another thread may be looking a pointer up at this moment: then the map stays. */
+    if (window_fast.shift == UNIT_SHIFT && glue_is_single_threaded())
+        give_up_flat_map();
 }

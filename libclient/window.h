@@ -15,7 +15,7 @@
  * and is made usable in chunks as the window fills. The unit map is flat: it covers the whole user
  * address space, so that free() looks any pointer up with one load and no range check. It is
  * read-only and untouched outside the window's part. Where address space is limited the map covers
- * the window alone; window_fast_shift is then 63, which makes the fast path look at entry 0 or 1 of
+ * the window alone; window_fast.shift is then 63, which makes the fast path look at entry 0 or 1 of
  * an empty map and so take the slow path, which does check the range.
  *
  * Place in the life of a SuperSlab: mapped (the mapping itself is source.c's).
@@ -120,14 +120,24 @@ struct window {
 
 extern struct window window __attribute__((visibility("hidden")));
 
-/* For the fast path alone: unit_map_fast[address >> window_fast_shift]; see above. */
-extern const uint8_t *window_fast_map __attribute__((visibility("hidden")));
+/* For free()'s fast path alone: map[address >> shift]; see above. Written before there are threads.
+ */
+struct window_fast {
+    const uint8_t *map;
+    uint8_t shift; /* UNIT_SHIFT, or 63 to send every free() down the slow path */
+};
+extern struct window_fast window_fast __attribute__((visibility("hidden")));
 
 /* Reserves it. False: no address space at all. Not thread-safe: once, under override.c's
  * initialisation. */
 bool window_init(void);
-/* The shift for the thread caches: UNIT_SHIFT, or 63 to send every free() down the slow path. */
-unsigned window_fast_shift(void);
+/* Every free() of every thread takes the slow path from here on. */
+void window_disable_fast_path(void);
+/*
+ * A program that limits its own address space (RLIMIT_AS) finds it full: of our reservation. Gives
+ * back what will not be needed under that limit. Under source.c's lock.
+ */
+void window_heed_limit(void);
 
 /* Memory for thread caches: never given back, aligned to 64 bytes; NULL when exhausted. Under
  * cache.c's lock. */
@@ -174,6 +184,10 @@ static inline unsigned window_unit(const void *pointer)
 {
     return ((uintptr_t)pointer >> UNIT_SHIFT) % UNITS_PER_SUPERSLAB;
 }
+
+/* Is there metadata for this index, whatever it says? Any index below n_slabs may be asked about.
+ */
+bool window_is_known(uint32_t index);
 
 /* Marks n units from `pointer` in the unit map. By whoever owns the units. */
 static inline void window_set_class(const void *pointer, size_t n_units, unsigned class)
