@@ -75,13 +75,15 @@ EXPORT void malloc_stats(void)
     text_write(&text, STDERR_FILENO);
 }
 
-/* The stream is the program's, and so is its stdio: a weak reference, since a static program may
- * have none. */
-extern int fputs(const char *string, void *stream) __attribute__((weak));
+/*
+ * The stream is the program's, and so is its stdio: this is all that the library knows of it. Not a
+ * weak reference: a static program would have the function only if it calls it itself.
+ */
+extern int fputs(const char *string, void *stream);
 
 static int write_to_stream(const struct text *text, void *stream)
 {
-    return fputs && fputs(text->bytes, stream) >= 0 ? 0 : -1;
+    return fputs(text->bytes, stream) >= 0 ? 0 : -1;
 }
 
 EXPORT int malloc_info(int options, void *stream)

@@ -385,6 +385,9 @@ static void age(void)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
         return_extents(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
+    /* A program that has had, or wanted, a daemon looks for the next one before it is in need. */
+    if (!link_ledger() && !link_is_pending() && (stats.leases > 0 || stats.fallbacks > 0))
+        lease(1, false);
 }
 
 /* ---- what others call ---- */

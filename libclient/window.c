@@ -79,11 +79,11 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     return true;
 }
 
-/* SuperSlabs for an address space of `limit` bytes: five eighths of it, since the program maps
+/* SuperSlabs for an address space of `limit` bytes: eleven sixteenths of it, since the program maps
  * memory of its own. */
 static uint32_t within_limit(size_t limit)
 {
-    size_t n = limit / 8 * 5 >> SUPERSLAB_SHIFT;
+    size_t n = limit / 16 * 11 >> SUPERSLAB_SHIFT;
     return n > WINDOW_MAX_SLABS ? WINDOW_MAX_SLABS : (uint32_t)n;
 }
 
