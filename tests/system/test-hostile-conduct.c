@@ -139,10 +139,10 @@ static void test_never_reads_leases(void **state)
         require(send_all_it_takes(&clients[i], &request) > 100);
     }
     stats_get(&attack_daemon, &stats);
-    /* And one is the witness's. */
-    if (stats.leased_bytes > (N_SILENT + 1) * SUPERSLAB_BYTES)
+    /* A few are the witness's: one in hand, others given back that a worker is still busy with. */
+    if (stats.leased_bytes > (N_SILENT + 4) * SUPERSLAB_BYTES)
         stats_print(&stats);
-    require(stats.leased_bytes <= (N_SILENT + 1) * SUPERSLAB_BYTES);
+    require(stats.leased_bytes <= (N_SILENT + 4) * SUPERSLAB_BYTES);
     require(stats.leases_total > n_leases);
     for (int i = 0; i < N_SILENT; i++)
         client_close(&clients[i]);
