@@ -180,8 +180,6 @@ static void collect(void)
 {
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
-    if (!link_is_pending())
-        return;
     enum link_result result = link_collect(arrived, &n_extents);
     extents_sync();
     if (result == LINK_GRANTED)
@@ -381,6 +379,9 @@ static void age(void)
     if (!age_is_due())
         return;
     last_aged_s = now_s();
+    /* Also when nothing is awaited: it tells whether the daemon is still there. */
+    if (link_ledger())
+        collect();
     if (n_warm_private > 0)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
@@ -395,7 +396,8 @@ static void age(void)
 static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero)
 {
-    collect();
+    if (link_is_pending())
+        collect();
     if (want != SOURCE_FOR_GROWTH) {
         if (take_from(warm, n_slabs, align, first, zero))
             return true;
@@ -463,7 +465,8 @@ void source_release(uint32_t first, uint32_t n_slabs)
     }
     if (link_is_pending() || age_is_due()) {
         glue_block_signals(&signals);
-        collect();
+        if (link_is_pending())
+            collect();
         age();
         glue_restore_signals(&signals);
     }
@@ -602,7 +605,8 @@ void source_enable(void)
 void source_fork_convert(void)
 {
     /* First of all: an extent that came in after the walk would stay shared with the child. */
-    collect();
+    if (link_is_pending())
+        collect();
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part]; i++) {
