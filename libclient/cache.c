@@ -22,13 +22,17 @@
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
 
-/* All stacks of cache_none are this: a NULL that is its own limit. */
+/* A NULL that is its own limit: what a request whose class is CLASS_NONE finds. */
 static void *no_stack[1];
 
-#define NO_STACK [0 ... N_CLASSES - 1] = no_stack
-static struct cache cache_none = {.top = {NO_STACK}, .limit = {NO_STACK}, .is_none = true};
+/*
+ * Every size is of CLASS_NONE, whose stack is empty, so malloc() gets nothing here; and top meets
+ * limit in every class (they are all NULL), so free() leaves nothing. No initialiser of ours for
+ * those: relocations cost at every program start.
+ */
+static struct cache cache_none = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
 /* The same, after a thread's destructors have run: it gets no other one. */
-static struct cache cache_dead = {.top = {NO_STACK}, .limit = {NO_STACK}, .is_none = true};
+static struct cache cache_dead = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
 
 __thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) = &cache_none;
 

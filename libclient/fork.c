@@ -32,6 +32,8 @@
 static bool was_own[N_LOCKS];
 /* prepare() calls in force: glibc's fork() and our _Fork() may nest. */
 static __thread unsigned depth __attribute__((tls_model("initial-exec")));
+/* Did they take the locks? Not if the heap was yet to be set up, which another thread may do at any moment. */
+static __thread bool holds_all __attribute__((tls_model("initial-exec")));
 
 static struct lock *nth_lock(unsigned n)
 {
@@ -79,11 +81,12 @@ static bool try_acquire_all(void)
 
 static void prepare(void)
 {
-    if (depth++ > 0 || !heap_is_ready())
+    if (depth++ > 0 || !heap_is_set_up())
         return;
     while (!try_acquire_all())
         usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
                        bounded */
+    holds_all = true;
     publish_count_fork();
     source_fork_convert();
 }
@@ -96,8 +99,9 @@ static void release_all(void)
 
 static void in_parent(void)
 {
-    if (--depth > 0 || !heap_is_ready())
+    if (--depth > 0 || !holds_all)
         return;
+    holds_all = false;
     release_all();
 }
 
@@ -108,8 +112,9 @@ static void in_parent(void)
  */
 static void in_child(void)
 {
-    if (--depth > 0 || !heap_is_ready())
+    if (--depth > 0 || !holds_all)
         return;
+    holds_all = false;
     uint32_t self = lock_learn_thread_id();
     for (unsigned n = 0; n < N_LOCKS; n++) {
         struct lock *lock = nth_lock(n);

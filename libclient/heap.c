@@ -49,6 +49,12 @@ bool heap_is_ready(void)
     return now == HEAP_READY;
 }
 
+bool heap_is_set_up(void)
+{
+    /* Pairs with the release in heap_is_ready(). */
+    return atomic_load_acquire(&state) == HEAP_READY;
+}
+
 static void *out_of_memory(void)
 {
     errno = ENOMEM;

@@ -32,7 +32,9 @@ size_t heap_usable(const void *block);
  */
 void *heap_block_start(const void *inside);
 
-/* False: there is no address space to work in. */
+/* Sets the heap up, if it is not. False: there is no address space to work in. */
 bool heap_is_ready(void);
+/* Has anything been asked of it yet? */
+bool heap_is_set_up(void);
 
 #endif

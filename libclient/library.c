@@ -19,15 +19,14 @@
 __attribute__((constructor(101))) static void begin(void)
 {
     settings_load();
-    if (!heap_is_ready())
-        return;
+    /* A program that allocates nothing pays for nothing: the heap is set up at the first request.
+     */
     if (settings.check)
         cache_disable_fast_path();
     if (settings.foreign_next)
         next_init();
     fork_init();
-    source_enable();
-    if (settings.connect == SETTINGS_CONNECT_EAGER)
+    if (settings.connect == SETTINGS_CONNECT_EAGER && heap_is_ready())
         source_prewarm(2);
 }
 
@@ -35,7 +34,7 @@ __attribute__((destructor(101))) static void end(void)
 {
     if (settings.check)
         guard_check_quarantine();
-    else if (heap_is_ready())
+    else if (heap_is_set_up())
         cache_flush_own(); /* a misused pointer may still be in there: see span.h */
     if (settings.stats && heap_is_ready())
         stats_write();

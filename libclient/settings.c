@@ -35,6 +35,7 @@ void settings_load(void)
     const char *mode = secure_getenv("HAKMEM_CONNECT");
     const char *foreign = secure_getenv("HAKMEM_FOREIGN");
 
+    settings.is_loaded = true;
     settings.socket_path = path && *path ? path : NULL;
     if (mode && strcmp(mode, "off") == 0)
         settings.connect = SETTINGS_CONNECT_OFF;

@@ -11,6 +11,7 @@
 enum settings_connect { SETTINGS_CONNECT_LAZY, SETTINGS_CONNECT_EAGER, SETTINGS_CONNECT_OFF };
 
 struct settings {
+    bool is_loaded; /* the environment has been read: until then, the daemon is not asked */
     const char
         *socket_path; /* HAKMEM_SOCKET, or NULL for the default; points into the environment */
     enum settings_connect connect; /* HAKMEM_CONNECT = lazy, eager, off */

@@ -22,7 +22,7 @@
 #define PRIVATE_IDLE_S 1u
 
 static struct lock lock;
-static bool enabled;
+static bool link_is_set_up;
 static struct source_stats stats;
 static uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
@@ -244,6 +244,11 @@ static size_t return_extents(uint32_t n_wanted)
     return n_bytes;
 }
 
+static bool may_ask(void)
+{
+    return settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
+}
+
 /* Asks the daemon. True: something has come in, look again. */
 static bool lease(uint32_t n_slabs, bool wait)
 {
@@ -252,9 +257,12 @@ static bool lease(uint32_t n_slabs, bool wait)
     uint32_t run = round_to_power_of_two(n_slabs);
     uint32_t want = lease_step() > run ? lease_step() : run;
 
-    if (!enabled || settings.connect == SETTINGS_CONNECT_OFF || run > EXTENT_MAX_SLABS ||
-        !extents_may_hold_more())
+    if (!may_ask() || run > EXTENT_MAX_SLABS || !extents_may_hold_more())
         return false;
+    if (!link_is_set_up) {
+        link_init(settings.socket_path, true, settings.wait_us);
+        link_is_set_up = true;
+    }
     link_set_held_bytes(stats.leased_bytes);
     enum link_result result = link_lease(want, run, wait, arrived, &n_extents);
     extents_sync();
@@ -409,8 +417,7 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
             if (want != SOURCE_FOR_UNITS)
                 break;
         }
-        if (enabled && settings.connect != SETTINGS_CONNECT_OFF &&
-            (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
+        if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
             stats.fallbacks++;
         if (take_from(cold, n_slabs, align, first, zero))
             return true;
@@ -590,14 +597,6 @@ bool source_init(void)
     put_warm(0);
     count_private(1);
     return true;
-}
-
-void source_enable(void)
-{
-    lock_acquire(&lock);
-    link_init(settings.socket_path, settings.connect != SETTINGS_CONNECT_OFF, settings.wait_us);
-    enabled = true;
-    lock_release(&lock);
 }
 
 /* ---- fork ---- */

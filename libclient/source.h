@@ -33,8 +33,6 @@ struct source_stats {
 /* Maps the first, private SuperSlab (index 0) as a warm one. False: no memory. Once, after
  * window_init(). */
 bool source_init(void);
-/* From here on the daemon may be asked: the environment has been read. */
-void source_enable(void);
 
 enum source_want {
     SOURCE_FOR_UNITS,  /* one SuperSlab to carve */
