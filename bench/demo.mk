@@ -5,6 +5,5 @@ $(BUILD)/run-usage: bench/run-usage.c
 	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
 
 .PHONY: demo
-## make demo         a private daemon, the workload on glibc and on hakmem in turn, what served it, what came back
 demo: all $(BUILD)/run-usage
 	@BUILD=$(BUILD) sh bench/demo.sh

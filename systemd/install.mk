@@ -71,4 +71,5 @@ deps:
 deps-bench:
 	sh ./quickstart packages build check bench
 
+## make demo         a private daemon, the workload on glibc and on hakmem in turn, what served it, what came back
 include bench/demo.mk
