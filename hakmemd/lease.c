@@ -129,10 +129,9 @@ static int take_one(struct leases *leases, struct client *client, unsigned low, 
 }
 
 /*
- * Puts the extent into the client's hands. On failure it is discarded. A cold one stays cold: to
- * prewarm it (MADV_COLLAPSE) behind a lessee that writes, forks and maps it privately lost that
- * client's data in tests/system/fork-storm.sh (9 runs of 30). The daemon touches a leased extent's
- * pages only to punch IDLE SuperSlabs.
+ * Puts the extent into the client's hands. On failure it is discarded. A cold one stays cold: the
+ * daemon touches a leased extent's pages only to punch IDLE SuperSlabs, never beside the client's
+ * own faults and forks, which keeps the proof of that (docs/ledger.md) the only one needed.
  */
 static int hand_over(struct leases *leases, struct client *client, struct extent *extent,
                      struct lease_grant *grant)
