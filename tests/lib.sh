@@ -75,8 +75,9 @@ daemon_answers() {
 daemon_start() {
     [ -x "$BUILD/hakmemd" ] || fail "hakmemd is not built"
     : >"$scratch/hakmemd.conf"
+    # Without the pipes by which a test leads a program.
     "$BUILD/hakmemd" --config "$scratch/hakmemd.conf" --socket "$socket" "$@" \
-        >>"$scratch/daemon.log" 2>&1 &
+        >>"$scratch/daemon.log" 2>&1 8>&- 9>&- &
     daemon_pid=$!
     poll 10 daemon_answers || fail "hakmemd does not answer"
 }

@@ -1,0 +1,11 @@
+/* expect: double free in: normal check */
+/* The smallest block there is. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(0);
+    free(p);
+    free(p);
+    return 0;
+}

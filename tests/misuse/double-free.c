@@ -1,0 +1,11 @@
+/* expect: double free in: normal check */
+/* The same block twice in a row. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(100);
+    free(p);
+    free(p);
+    return 0;
+}

@@ -1,0 +1,9 @@
+/* expect: not a pointer from this allocator in: normal check */
+/* A function's address. */
+#include <stdlib.h>
+
+int main(void)
+{
+    free((void *)main);
+    return 0;
+}

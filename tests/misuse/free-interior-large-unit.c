@@ -1,0 +1,10 @@
+/* expect: inside a block in: normal check */
+/* Into a large block, at one of its further 64 KiB units. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(300000);
+    free(p + 131072);
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* expect: free_sized in: check */
+/* free_sized with less than was asked for. */
+#include <dlfcn.h>
+#include <stdlib.h>
+
+int main(void)
+{
+    void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
+    sized(malloc(100), 90);
+    return 0;
+}

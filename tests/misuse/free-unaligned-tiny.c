@@ -1,0 +1,10 @@
+/* expect: inside a block in: normal check */
+/* One byte into the smallest block. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(8);
+    free(p + 1);
+    return 0;
+}

@@ -1,0 +1,12 @@
+/* expect: buffer overflow in: check */
+/* Eight bytes past the end. */
+#include <stdlib.h>
+#include <string.h>
+
+int main(void)
+{
+    char *p = malloc(48);
+    memset(p, 'x', 56);
+    free(p);
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* expect: buffer overflow in: check */
+/* Of a large block. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(200000);
+    p[200000] = 1;
+    free(p);
+    return 0;
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# fork() while other threads are in malloc, by several threads at once, and from a signal handler that interrupts malloc.
+. "$(dirname "$0")/../lib.sh"
+need_library
+storm=$programs/prog-fork-storm
+
+daemon_start_warm -o reclaim.idle_ms=20
+for mode in "threads 150" "signal 200" "signal-threads 150"; do
+    # shellcheck disable=SC2086
+    under_hakmem "$storm" $mode >"$scratch/out" 2>"$scratch/err" ||
+        fail "$mode, leased memory: $(cat "$scratch/out" "$scratch/err")"
+    expect_stats "$scratch/err" leased_bytes -gt 0
+    # shellcheck disable=SC2086
+    under_private "$storm" $mode >"$scratch/out" 2>"$scratch/err" ||
+        fail "$mode, private memory: $(cat "$scratch/out" "$scratch/err")"
+done
+expect_all_back
