@@ -95,14 +95,18 @@ static void test_bytes_per_client(void **state)
     lease_give_back(&client, &held[3]);
     /* (Given back is not gone at once: a worker may be busy with it.) */
     stats_until(daemon, &stats, stats.leased_bytes == 16 * MIB);
-    require_equal(client_lease(&client, 8, 1, leases, &n), NONE);
+    /* (A grant may be less than what is asked and allowed; not more.) */
     uint32_t granted = 0;
-    for (size_t i = 0; i < n; i++) {
-        granted += leases[i].n_slabs;
-        lease_close(&leases[i]);
+    Hakmem__ErrorCode code;
+    while ((code = client_lease(&client, 8, 1, leases, &n)) == NONE) {
+        for (size_t i = 0; i < n; i++) {
+            granted += leases[i].n_slabs;
+            lease_close(&leases[i]);
+        }
+        require(granted <= 2);
     }
+    require_equal(code, QUOTA);
     require_equal(granted, 2);
-    require_equal(client_lease(&client, 1, 1, leases, &n), QUOTA);
     client_close(&client);
     client_close(&other);
     close_all(held, 3);
