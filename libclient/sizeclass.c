@@ -10,7 +10,7 @@ struct sizeclass sizeclasses[N_CLASSES];
  * a list entry. */
 static unsigned span_units(size_t block_bytes)
 {
-    size_t min_blocks = block_bytes <= 4096 ? 16 : 8;
+    size_t min_blocks = block_bytes <= 4096 ? 16 : 4;
     unsigned n_units = 1;
     while (n_units < SPAN_MAX_UNITS) {
         size_t n_bytes = n_units * UNIT_BYTES;

@@ -1,0 +1,79 @@
+/* Size classes: every size has the smallest class that holds it, and offsets divide exactly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "libclient/sizeclass.h"
+
+static void every_size_has_the_smallest_class(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= SMALL_MAX_BYTES; n++) {
+        unsigned class = sizeclass_of(n);
+        assert_in_range(class, 1, N_SMALL);
+        assert_true(sizeclass_bytes(class) >= n);
+        assert_true(class == 1 || sizeclass_bytes(class - 1) < n);
+    }
+    assert_int_equal(sizeclass_of(SMALL_MAX_BYTES), N_SMALL);
+}
+
+static void rounding_is_bounded(void **state)
+{
+    (void)state;
+    for (size_t n = 129; n <= SMALL_MAX_BYTES; n++)
+        assert_true((sizeclass_bytes(sizeclass_of(n)) - n) * 9 <= sizeclass_bytes(sizeclass_of(n)));
+}
+
+static void spans_fit_and_waste_little(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        const struct sizeclass *size = &sizeclasses[class];
+        size_t n_bytes = size->n_units * UNIT_BYTES;
+        assert_true((size_t)size->n_blocks * size->block_bytes <= n_bytes);
+        assert_true(n_bytes - (size_t)size->n_blocks * size->block_bytes <= n_bytes / 16);
+        assert_int_equal(size->block_bytes % 16, 0);
+    }
+}
+
+static void every_offset_divides_exactly(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        size_t n_bytes = sizeclasses[class].n_units * UNIT_BYTES;
+        for (size_t offset = 0; offset < n_bytes; offset++)
+            assert_int_equal(sizeclass_block_index(class, offset),
+                             offset / sizeclasses[class].block_bytes);
+    }
+}
+
+static void alignment_is_met_or_refused(void **state)
+{
+    (void)state;
+    for (size_t align = 16; align <= SMALL_MAX_BYTES; align *= 2) {
+        for (size_t n = 1; n <= SMALL_MAX_BYTES; n += 61) {
+            unsigned class = sizeclass_of_aligned(n, align);
+            assert_in_range(class, 1, N_SMALL);
+            assert_true(sizeclass_bytes(class) >= n);
+            assert_int_equal(sizeclass_bytes(class) % align, 0);
+        }
+    }
+    assert_int_equal(sizeclass_of_aligned(1, 2 * SMALL_MAX_BYTES), CLASS_NONE);
+    assert_int_equal(sizeclass_of_aligned(SMALL_MAX_BYTES + 1, 16), CLASS_NONE);
+}
+
+int main(void)
+{
+    sizeclass_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_size_has_the_smallest_class),
+        cmocka_unit_test(rounding_is_bounded),
+        cmocka_unit_test(spans_fit_and_waste_little),
+        cmocka_unit_test(every_offset_divides_exactly),
+        cmocka_unit_test(alignment_is_met_or_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
