@@ -32,7 +32,8 @@
 static bool was_own[N_LOCKS];
 /* prepare() calls in force: glibc's fork() and our _Fork() may nest. */
 static __thread unsigned depth __attribute__((tls_model("initial-exec")));
-/* Did they take the locks? Not if the heap was yet to be set up, which another thread may do at any moment. */
+/* Did they take the locks? Not if the heap was yet to be set up, which another thread may do at any
+ * moment. */
 static __thread bool holds_all __attribute__((tls_model("initial-exec")));
 
 static struct lock *nth_lock(unsigned n)

@@ -35,7 +35,7 @@ void *large_allocate(size_t n_bytes, size_t alignment, bool *zero)
 {
     unsigned n_units = units_for(n_bytes);
     unsigned align_units = alignment > UNIT_BYTES ? (unsigned)(alignment >> UNIT_SHIFT) : 1;
-    void *block = runs_allocate(n_units, align_units, CLASS_LARGE, zero);
+    void *block = runs_allocate(n_units, align_units, CLASS_LARGE, true, zero);
     if (!block)
         return NULL;
     struct span *entry = entry_of(block);

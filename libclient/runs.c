@@ -14,6 +14,15 @@
 
 #define ALL_UNITS 0xffffffffu
 
+/*
+ * The first SuperSlab has small pages, each of which costs a fault: right for programs that need
+ * little. From this many units on, whatever shows that the program grows (a second span of a class,
+ * a large block) is served from other SuperSlabs, with huge pages; the rest of the first one is for
+ * classes that turn up once.
+ */
+#define FIRST_REGION_INDEX 0u
+#define FIRST_REGION_UNITS 16u
+
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 
 static struct lock lock;
@@ -102,7 +111,15 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     return run;
 }
 
-static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool *zero)
+static bool is_used_first_region(const struct superslab *slab)
+{
+    return slab == window_slab(FIRST_REGION_INDEX) &&
+           UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >=
+               FIRST_REGION_UNITS;
+}
+
+static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
+                           bool *zero)
 {
     uint32_t allowed = aligned_starts(align_units);
     uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
@@ -113,25 +130,29 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
         {
             struct superslab *slab = list_entry(link, struct superslab, link);
             uint32_t starts = run_starts(slab->free_units, n_units) & allowed;
-            if (starts)
+            if (starts && !(grows && is_used_first_region(slab)))
                 return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, zero);
         }
     }
     return NULL;
 }
 
-void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool *zero)
+void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
 {
     lock_acquire(&lock);
-    void *run = take_anywhere(n_units, align_units, class, zero);
+    void *run = take_anywhere(n_units, align_units, class, grows, zero);
     lock_release(&lock);
     if (run)
         return run;
 
     uint32_t index;
     bool is_zero;
-    if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero))
-        return NULL;
+    if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
+        lock_acquire(&lock);
+        run = take_anywhere(n_units, align_units, class, false, zero);
+        lock_release(&lock);
+        return run;
+    }
     lock_acquire(&lock);
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_UNITS;

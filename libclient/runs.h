@@ -16,9 +16,10 @@
 
 /*
  * n_units (1..32) at a multiple of align_units (a power of two, at most 32), marked `class` in the
- * unit map. *zero: they read as zero. NULL: out of memory.
+ * unit map. `grows`: more of the kind is in use already, see FIRST_REGION_UNITS in runs.c. *zero:
+ * they read as zero. NULL: out of memory.
  */
-void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool *zero);
+void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero);
 /* Frees a whole run. */
 void runs_free(void *run, unsigned n_units);
 /* Grows or shrinks a run in place. False: the units behind it are not free. */

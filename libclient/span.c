@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
 
@@ -39,11 +40,11 @@ static char *span_start(const struct span *span)
 }
 
 /* A span with no block carved yet: not a byte of its memory is touched. */
-static struct span *span_create(unsigned arena, unsigned class)
+static struct span *span_create(unsigned arena, unsigned class, bool grows)
 {
     const struct sizeclass *size = &sizeclasses[class];
     bool zero;
-    char *run = runs_allocate(size->n_units, 1, class, &zero);
+    char *run = runs_allocate(size->n_units, 1, class, grows, &zero);
     if (!run)
         return NULL;
     struct carving *carving = &window.carvings[window_index(run)];
@@ -58,6 +59,7 @@ static struct span *span_create(unsigned arena, unsigned class)
     span->n_units = size->n_units;
     span->arena = (uint8_t)arena;
     span->is_listed = false;
+    span->is_first_region = window_index(run) == 0 && zero;
     list_init(&span->link);
     return span;
 }
@@ -82,6 +84,18 @@ static void unlist_span(struct bin *bin, struct span *span)
     list_remove(&span->link);
     span->is_listed = false;
     bin->n_partial--;
+}
+
+/*
+ * In the SuperSlab with small pages: once a quarter of a unit has been carved, and so faulted in
+ * page by page, the rest comes in with one system call instead of a fault each.
+ */
+static void populate_rest(struct span *span, char *start, size_t carved_bytes)
+{
+    if (carved_bytes <= UNIT_BYTES / 4)
+        return;
+    span->is_first_region = false;
+    glue_populate(start + UNIT_BYTES / 4, span->n_units * UNIT_BYTES - UNIT_BYTES / 4);
 }
 
 /* Takes up to n blocks out of one span into blocks[0..], lowest address last. */
@@ -109,6 +123,8 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
         word++;
     }
     span->hint = (uint16_t)word;
+    if (left > 0 && span->is_first_region)
+        populate_rest(span, start, (span->n_carved + left) * block_bytes);
     while (left > 0)
         blocks[--left] = start + span->n_carved++ * block_bytes;
     span->n_free = (uint16_t)(span->n_free - n);
@@ -143,7 +159,9 @@ unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n)
     lock_release(&bin->lock);
     if (got == 0) {
         /* Not under the bin's lock: no lock is waited for while another is held. */
-        struct span *span = span_create(arena, class);
+        /* Relaxed: a hint. */
+        bool grows = atomic_load_relaxed(&bin->n_spans) > 0;
+        struct span *span = span_create(arena, class, grows);
         if (!span)
             return 0;
         lock_acquire(&bin->lock);
@@ -171,7 +189,7 @@ bool span_prewarm(unsigned arena, unsigned class, size_t n)
     struct bin *bin = &bins[arena][class];
     uint64_t n_free = n_free_in(bin);
     while (n_free < n) {
-        struct span *span = span_create(arena, class);
+        struct span *span = span_create(arena, class, true);
         if (!span)
             return false;
         n_free += span->n_blocks;

@@ -98,6 +98,7 @@ struct span {
     uint8_t n_units;
     uint8_t arena;
     uint8_t is_listed;
+    uint8_t is_first_region; /* in memory of small pages that were never touched */
 } __attribute__((aligned(64)));
 
 static_assert(sizeof(struct span) == 64, "a span's metadata is one cache line");

@@ -142,18 +142,18 @@ static void runs_merge_and_resize(void **state)
 {
     (void)state;
     bool zero;
-    char *first = runs_allocate(4, 1, CLASS_LARGE, &zero);
+    char *first = runs_allocate(4, 1, CLASS_LARGE, false, &zero);
     assert_non_null(first);
     assert_true(runs_resize(first, 4, 6, CLASS_LARGE));
     assert_int_equal(window_class(first + 5 * UNIT_BYTES), CLASS_LARGE);
     assert_true(runs_resize(first, 6, 2, CLASS_LARGE));
     assert_int_equal(window_class(first + 2 * UNIT_BYTES), CLASS_NONE);
-    char *second = runs_allocate(2, 1, CLASS_LARGE, &zero);
+    char *second = runs_allocate(2, 1, CLASS_LARGE, false, &zero);
     assert_ptr_equal(second, first + 2 * UNIT_BYTES);
     assert_false(runs_resize(first, 2, 3, CLASS_LARGE));
     runs_free(first, 2);
     runs_free(second, 2);
-    char *aligned = runs_allocate(1, 8, CLASS_LARGE, &zero);
+    char *aligned = runs_allocate(1, 8, CLASS_LARGE, false, &zero);
     assert_int_equal((uintptr_t)aligned % (8 * UNIT_BYTES), 0);
     runs_free(aligned, 1);
 }
