@@ -143,7 +143,7 @@ static void count_leased(uint32_t n_slabs)
 
 static void count_private(uint32_t n_slabs)
 {
-    stats.private_bytes += bytes_of(n_slabs);
+    atomic_store_relaxed(&stats.private_bytes, stats.private_bytes + bytes_of(n_slabs));
     if (stats.private_bytes > stats.private_peak_bytes)
         stats.private_peak_bytes = stats.private_bytes;
 }
@@ -418,7 +418,7 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
                 break;
         }
         if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
-            stats.fallbacks++;
+            atomic_store_relaxed(&stats.fallbacks, stats.fallbacks + 1);
         if (take_from(cold, n_slabs, align, first, zero))
             return true;
     }

@@ -72,6 +72,12 @@ static void span_destroy(struct span *span)
     runs_free(span_start(span), span->n_units);
 }
 
+/* Under the bin's lock; an atomic store, since statistics read it without. */
+static void count_spans(struct bin *bin, int change)
+{
+    atomic_store_relaxed(&bin->n_spans, bin->n_spans + (uint64_t)(int64_t)change);
+}
+
 static void list_span(struct bin *bin, struct span *span)
 {
     list_push_front(&bin->partial, &span->link);
@@ -147,7 +153,7 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
         if (span->n_free == 0)
             unlist_span(bin, span);
     }
-    bin->n_out += got;
+    atomic_store_relaxed(&bin->n_out, bin->n_out + got); /* read without the lock */
     return got;
 }
 
@@ -166,7 +172,7 @@ unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n)
             return 0;
         lock_acquire(&bin->lock);
         list_span(bin, span);
-        bin->n_spans++;
+        count_spans(bin, 1);
         got = take_from_bin(bin, blocks, n);
         lock_release(&bin->lock);
     }
@@ -195,7 +201,7 @@ bool span_prewarm(unsigned arena, unsigned class, size_t n)
         n_free += span->n_blocks;
         lock_acquire(&bin->lock);
         list_span(bin, span);
-        bin->n_spans++;
+        count_spans(bin, 1);
         lock_release(&bin->lock);
     }
     return true;
@@ -240,12 +246,12 @@ static int give_block(struct bin *bin, struct span *span, unsigned class, void *
     if (index / 64 < span->hint)
         span->hint = (uint16_t)(index / 64);
     span->n_free++;
-    bin->n_out--;
+    atomic_store_relaxed(&bin->n_out, bin->n_out - 1); /* read without the lock */
     if (!span->is_listed)
         list_span(bin, span);
     if (span->n_free == span->n_blocks && bin->n_partial > 1) {
         unlist_span(bin, span);
-        bin->n_spans--;
+        count_spans(bin, -1);
         list_push_back(emptied, &span->link);
     }
     return -1;
@@ -300,7 +306,7 @@ size_t span_trim(void)
                 if (span->n_free != span->n_blocks)
                     continue;
                 unlist_span(bin, span);
-                bin->n_spans--;
+                count_spans(bin, -1);
                 n_bytes += span->n_units * UNIT_BYTES;
                 list_push_back(&emptied, &span->link);
             }

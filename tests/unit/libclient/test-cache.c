@@ -19,7 +19,7 @@
 #include "libclient/heap.h"
 #include "libclient/span.h"
 
-static uint64_t n_fast, n_slow;
+static __thread uint64_t n_fast, n_slow;
 
 static void *take(size_t n_bytes)
 {
