@@ -108,6 +108,8 @@ $(BUILD)/bench_random_mixed_hakmem: bench/random_mixed.c $(BUILD)/libhakmem.a
 include tests/tests.mk
 -include bench/bench.mk
 -include systemd/install.mk
+-include docs/model/model.mk
+-include tests/fuzz/fuzz.mk
 
 # ---- upkeep ----
 
@@ -123,6 +125,6 @@ clean:
 	rm -rf build
 
 help:
-	@sed -n 's/^## //p' Makefile tests/tests.mk bench/bench.mk systemd/install.mk 2>/dev/null
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 -include $(shell find $(BUILD)/obj $(BUILD)/pic $(BUILD)/tests -name '*.d' 2>/dev/null)
