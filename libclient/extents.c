@@ -227,12 +227,16 @@ void extents_deactivate(uint32_t index)
 static void rescue(uint32_t index, uint32_t *slot)
 {
     struct superslab *slab = window_slab(index);
+    unsigned n_looks = 0;
     for (;;) {
         uint32_t seen = ledger_slot_read(slot);
         enum slab_state state = ledger_word_state(seen);
         if (state == SLAB_RECLAIMING) {
-            if (glue_map_private(window_address(index), SUPERSLAB_BYTES))
-                slab->zero = true;
+            /* Without memory for that: the punch ends soon, or its daemon is dead and it has. */
+            if (!glue_map_private(window_address(index), SUPERSLAB_BYTES) && n_looks++ < 1000)
+                continue;
+            slab->backing = SUPERSLAB_COPIED; /* no longer the file's, at a fork either */
+            slab->zero = false;
             return;
         }
         if (state != SLAB_IDLE && state != SLAB_RECLAIMED)
@@ -310,18 +314,31 @@ static void pin(uint32_t first, uint32_t n_slabs)
     }
 }
 
-void extents_convert(uint32_t first)
+static bool is_any_shared(uint32_t first)
 {
-    struct superslab *slab = window_slab(first);
-    uint32_t n_slabs = slab->extent_slabs;
-    void *at = window_address(first);
-    size_t n_bytes = extent_bytes(slab);
+    for (uint32_t i = first; i < first + window_slab(first)->extent_slabs; i++) {
+        if (window_slab(i)->backing == SUPERSLAB_LEASED)
+            return true;
+    }
+    return false;
+}
 
+uint32_t extents_convert(uint32_t index)
+{
+    uint32_t first = window_slab(index)->extent_first, n_slabs = 0;
+    struct superslab *head = window_slab(first);
+    uint32_t end = first + head->extent_slabs;
+    void *at = window_address(index);
+
+    while (index + n_slabs < end && window_slab(index + n_slabs)->backing == SUPERSLAB_LEASED)
+        n_slabs++;
     if (settings.test_no_fork_conversion)
-        return;
-    pin(first, n_slabs);
-    bool is_ours = slab->extent_fd >= 0 && glue_inode(slab->extent_fd) == slab->extent_inode;
-    if (!is_ours || !glue_map_copy(at, n_bytes, slab->extent_fd)) {
+        return n_slabs;
+    pin(index, n_slabs);
+    size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
+    size_t offset = (size_t)(index - first) << SUPERSLAB_SHIFT;
+    bool is_ours = head->extent_fd >= 0 && glue_inode(head->extent_fd) == head->extent_inode;
+    if (!is_ours || !glue_map_copy(at, n_bytes, head->extent_fd, offset)) {
         /*
          * The program closed our descriptor (or the kernel is out of mappings). A copy by hand is
          * exact as long as no other thread writes meanwhile; where even that fails, the child gets
@@ -330,12 +347,14 @@ void extents_convert(uint32_t first)
         if (!glue_copy_in_place(at, n_bytes))
             glue_dont_fork(at, n_bytes);
     }
-    drop_descriptor(slab);
-    for (uint32_t i = first; i < first + n_slabs; i++) {
+    for (uint32_t i = index; i < index + n_slabs; i++) {
         window_slab(i)->backing = SUPERSLAB_COPIED;
         /* A page that the daemon was about to punch reads as anything. */
         window_slab(i)->zero = false;
     }
+    if (!is_any_shared(first))
+        drop_descriptor(head);
+    return n_slabs;
 }
 
 bool extents_may_hold_more(void)

@@ -55,9 +55,12 @@ enum extents_worth {
 };
 enum extents_worth extents_worth(uint32_t first);
 
-/* At fork: pins the extent's slots and makes its mapping a private copy on write; its descriptor is
- * closed. */
-void extents_convert(uint32_t first);
+/*
+ * At fork: pins the slots of the extent's SuperSlabs from `index` on, as far as they are mapped
+ * shared, and makes them private copies on write. How many. The descriptor is closed when none is
+ * left to convert.
+ */
+uint32_t extents_convert(uint32_t index);
 
 /* Extents cost a descriptor each until a fork: false when they hold as many as they may. */
 bool extents_may_hold_more(void);

@@ -74,10 +74,11 @@ bool glue_map_shared(void *at, size_t n_bytes, int fd)
     return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
 }
 
-bool glue_map_copy(void *at, size_t n_bytes, int fd)
+bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset)
 {
     count_syscall();
-    return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) != MAP_FAILED;
+    return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset) !=
+           MAP_FAILED;
 }
 
 bool glue_unmap(void *at, size_t n_bytes)

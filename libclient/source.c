@@ -608,18 +608,19 @@ void source_fork_convert(void)
         collect();
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
-        for (uint32_t i = begins[part]; i < ends[part]; i++) {
-            struct superslab *slab = window_slab(i);
-            if (slab->backing != SUPERSLAB_LEASED || slab->extent_first != i)
+        for (uint32_t i = begins[part]; i < ends[part];) {
+            if (window_slab(i)->backing != SUPERSLAB_LEASED) {
+                i++;
                 continue;
-            for (uint32_t k = i; k < i + slab->extent_slabs; k++) {
-                /* Counted by backing, which changes. */
-                if (bitmap_test(warm, k)) {
+            }
+            /* Counted by backing, which changes. */
+            uint32_t end = i + extents_convert(i);
+            for (; i < end; i++) {
+                if (bitmap_test(warm, i)) {
                     n_warm_leased--;
                     n_warm_private++;
                 }
             }
-            extents_convert(i);
         }
     }
 }
