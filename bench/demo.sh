@@ -55,11 +55,12 @@ daemon=$!
 until_true answers || fail "hakmemd did not start"
 until_true is_stocked || fail "the stock was not filled"
 
-# run NAME PROGRAM: one round; its throughput goes to NAME.ops, its cost to NAME.usage, its own figures to NAME.stats.
+# run NAME PROGRAM: one round; its throughput goes to NAME.ops, its cost to NAME.usage, the library's figures to NAME.stats.
 run() {
     HAKMEM_SOCKET=$socket HAKMEM_STATS=1 "$BUILD/run-usage" "$folder/$1.usage" \
-        "$BUILD/$2" "$ITERATIONS" "$WORKING_SET" "$SEED" >"$folder/out" 2>"$folder/$1.stats" ||
-        fail "$2 failed: $(cat "$folder/$1.stats")"
+        "$BUILD/$2" "$ITERATIONS" "$WORKING_SET" "$SEED" >"$folder/out" 2>"$folder/err" ||
+        fail "$2 failed: $(cat "$folder/err")"
+    cat "$folder/err" >>"$folder/$1.stats"
     sed -n 's/^Throughput = *\([0-9]*\) ops.*/\1/p' "$folder/out" >>"$folder/$1.ops"
 }
 # row NAME LABEL: its line of the table.
@@ -98,12 +99,15 @@ echo
 awk -v a="$(median glibc)" -v b="$(median hakmem)" 'BEGIN {
     printf "  operations per second: hakmem makes %.2f times those of glibc malloc\n", b / a }'
 
-stats=$(tail -n 1 "$folder/hakmem.stats")
-leased=$(echo "$stats" | number leased_bytes)
-private=$(echo "$stats" | number private_bytes)
-[ -n "$leased" ] && [ -n "$private" ] || fail "no HAKMEM_STATS line from the library: $stats"
-echo "  served, at most:       $(mib "$leased") leased by hakmemd, $(mib "$private") private," \
-    "$(echo "$stats" | number fallbacks) fallbacks, $(echo "$stats" | number syscalls) system calls for memory"
+# numbers KEY: its value in each round's line from the library. greatest, total: of such numbers.
+numbers() { while read -r line; do echo "$line" | number "$1"; done <"$folder/hakmem.stats"; }
+greatest() { sort -n | tail -n 1; }
+total() { awk '{ sum += $1 } END { print sum + 0 }'; }
+[ "$(numbers leased_bytes | wc -l)" -eq "$ROUNDS" ] || fail "no HAKMEM_STATS line from the library"
+leased=$(numbers leased_bytes | greatest)
+echo "  served, at most:       $(mib "$leased") leased by hakmemd, $(mib "$(numbers private_bytes | greatest)") private," \
+    "$(numbers syscalls | greatest) system calls for memory"
+echo "  fallbacks:             $(numbers fallbacks | total) in all $ROUNDS rounds (private memory where a lease was wanted)"
 [ "$leased" -gt 0 ] || fail "the daemon served nothing"
 
 # The daemon learns of an exit from its socket: a moment later.
