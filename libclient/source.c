@@ -1,15 +1,15 @@
 /*
  * See source.h.
  *
- * Invariants, under `lock`: an index is in at most one of warm and cold, and then its kind is
- * SUPERSLAB_FREE; every index of an extent has the same extent_first, extent_slabs, extent_id and
- * generation; a leased SuperSlab of the link's present generation has a slot whose word is IDLE,
- * RECLAIMING or RECLAIMED if it is free, ACTIVE if not, PINNED if copied.
+ * Invariants, under `lock`: every index of an extent has the same extent_first, extent_slabs,
+ * extent_id and generation; a leased SuperSlab of the link's present generation has a slot whose
+ * word is IDLE, RECLAIMING or RECLAIMED if it is free, ACTIVE if not, PINNED if copied.
  */
 #include "libclient/source.h"
 
 #include "common/check.h"
 #include "libclient/extents.h"
+#include "libclient/freeslabs.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/lock.h"
@@ -24,11 +24,6 @@
 static struct lock lock;
 static bool link_is_set_up;
 static struct source_stats stats;
-static uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
-static uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
-/* Signed: a fork in a signal handler may shift one from leased to private between a bit's change
- * and its count's. */
-static int32_t n_warm_leased, n_warm_private, n_cold;
 static uint32_t last_aged_s;
 
 struct lock *source_lock(void)
@@ -39,92 +34,6 @@ struct lock *source_lock(void)
 static uint32_t now_s(void)
 {
     return (uint32_t)(glue_now_ms() / 1000);
-}
-
-/* ---- the free SuperSlabs ---- */
-
-static void put_warm(uint32_t index)
-{
-    struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_FREE;
-    bitmap_set(warm, index);
-    if (slab->backing == SUPERSLAB_LEASED)
-        n_warm_leased++;
-    else
-        n_warm_private++;
-}
-
-static void remove_warm(uint32_t index)
-{
-    bitmap_clear(warm, index);
-    if (window_slab(index)->backing == SUPERSLAB_LEASED)
-        n_warm_leased--;
-    else
-        n_warm_private--;
-}
-
-static void put_cold(uint32_t index)
-{
-    window_slab(index)->kind = SUPERSLAB_FREE;
-    bitmap_set(cold, index);
-    n_cold++;
-}
-
-static void remove_free(uint32_t index)
-{
-    if (bitmap_test(warm, index)) {
-        remove_warm(index);
-    } else if (bitmap_test(cold, index)) {
-        bitmap_clear(cold, index);
-        n_cold--;
-    }
-}
-
-/*
- * Takes n free SuperSlabs in a row out of `set`, if there are. One whose pages turn out to be gone
- * moves to the cold ones, and the search goes on; among the cold ones, one that the daemon is at
- * work on right now is passed over.
- */
-static bool take_from(uint64_t *set, uint32_t n_slabs, uint32_t align, uint32_t *first, bool *zero)
-{
-    uint32_t begin = 0;
-    while (n_warm_leased + n_warm_private + n_cold >= (int32_t)n_slabs) {
-        uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
-        if (at == BITMAP_NONE) {
-            uint32_t from = begin > window.n_apart ? begin : window.n_apart;
-            at = bitmap_find_run(set, from, window.high_apart, n_slabs, align, true);
-        }
-        if (at == BITMAP_NONE)
-            return false;
-        uint32_t n_taken = 0;
-        enum extents_taken taken = EXTENTS_TAKEN_WARM;
-        bool all_zero = true;
-        while (n_taken < n_slabs) {
-            taken = extents_activate(at + n_taken, set == cold);
-            if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
-                break;
-            all_zero = all_zero && window_slab(at + n_taken)->zero;
-            n_taken++;
-        }
-        if (n_taken == n_slabs) {
-            for (uint32_t i = at; i < at + n_slabs; i++) {
-                remove_free(i);
-                window_slab(i)->kind = SUPERSLAB_NONE;
-            }
-            *first = at;
-            *zero = all_zero;
-            return true;
-        }
-        for (uint32_t i = at; i < at + n_taken; i++)
-            extents_deactivate(i);
-        if (set == warm) {
-            remove_warm(at + n_taken);
-            put_cold(at + n_taken);
-        } else {
-            begin = at + n_taken + 1;
-        }
-    }
-    return false;
 }
 
 /* ---- leased memory ---- */
@@ -172,7 +81,7 @@ static void take_in(struct link_extent *arrived, size_t n_extents)
         count_leased(arrived[i].n_slabs);
         stats.leases++;
         for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
-            put_warm(k);
+            freeslabs_put_warm(k);
     }
 }
 
@@ -196,10 +105,10 @@ static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returne
     bool is_current = extents_is_current(first);
 
     for (uint32_t i = first; i < first + n_slabs; i++)
-        remove_free(i);
+        freeslabs_remove(i);
     if (!extents_unmap(first)) {
         for (uint32_t i = first; i < first + n_slabs; i++)
-            put_cold(i);
+            freeslabs_put_cold(i);
         return;
     }
     stats.leased_bytes -= bytes_of(n_slabs);
@@ -223,7 +132,7 @@ static size_t return_extents(uint32_t n_wanted)
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part] && n_returned < RETURN_BATCH; i++) {
             struct superslab *slab = window_slab(i);
-            if (!bitmap_test(cold, i) && !bitmap_test(warm, i))
+            if (!bitmap_test(freeslabs.cold, i) && !bitmap_test(freeslabs.warm, i))
                 continue;
             if (slab->backing == SUPERSLAB_PRIVATE || slab->extent_first != i)
                 continue;
@@ -271,7 +180,7 @@ static bool lease(uint32_t n_slabs, bool wait)
     take_in(arrived, n_extents);
     /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
      * again. */
-    if (n_warm_leased + n_cold > (int32_t)want)
+    if (freeslabs.n_warm_leased + freeslabs.n_cold > (int32_t)want)
         return_extents(want);
     return true;
 }
@@ -281,15 +190,15 @@ static bool lease(uint32_t n_slabs, bool wait)
 static bool has_much_cold(void)
 {
     int32_t n_leased = (int32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT);
-    return n_cold >= 8 && n_cold >= n_leased / 4;
+    return freeslabs.n_cold >= 8 && freeslabs.n_cold >= n_leased / 4;
 }
 
 /* When the last warm SuperSlab is gone, or nearly so where there are many. */
 static bool look_ahead_is_due(void)
 {
     int32_t low = (int32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 16;
-    return stats.leased_bytes > 0 && n_warm_leased <= low && !link_is_pending() && link_ledger() &&
-           link_pressure() == LEDGER_PRESSURE_NONE && !has_much_cold();
+    return stats.leased_bytes > 0 && freeslabs.n_warm_leased <= low && !link_is_pending() &&
+           link_ledger() && link_pressure() == LEDGER_PRESSURE_NONE && !has_much_cold();
 }
 
 /* Asks ahead of need, without waiting. */
@@ -328,7 +237,7 @@ static bool map_private(enum source_want want, uint32_t n_slabs, uint32_t align,
                 for (uint32_t i = at; i < at + step; i++) {
                     extents_set_private(i);
                     if (i >= at + n_slabs)
-                        put_warm(i);
+                        freeslabs_put_warm(i);
                 }
                 *first = at;
                 return true;
@@ -350,9 +259,9 @@ static size_t purge_private(uint32_t idle_s, size_t keep_bytes)
 
     for (unsigned part = 0; part < 2; part++) {
         uint32_t i = begins[part];
-        while ((i = bitmap_next(warm, i, ends[part], true)) < ends[part]) {
+        while ((i = bitmap_next(freeslabs.warm, i, ends[part], true)) < ends[part]) {
             uint32_t end = i;
-            while (end < ends[part] && bitmap_test(warm, end) &&
+            while (end < ends[part] && bitmap_test(freeslabs.warm, end) &&
                    window_slab(end)->backing == SUPERSLAB_PRIVATE &&
                    now - window_slab(end)->idle_since_s >= idle_s)
                 end++;
@@ -360,13 +269,13 @@ static size_t purge_private(uint32_t idle_s, size_t keep_bytes)
                 i++;
                 continue;
             }
-            if (n_warm_private <= (int32_t)(keep_bytes >> SUPERSLAB_SHIFT))
+            if (freeslabs.n_warm_private <= (int32_t)(keep_bytes >> SUPERSLAB_SHIFT))
                 return n_purged;
             if (glue_purge(window_address(i), bytes_of(end - i))) {
                 for (uint32_t k = i; k < end; k++) {
-                    remove_warm(k);
+                    freeslabs_remove(k);
                     window_slab(k)->zero = true;
-                    put_cold(k);
+                    freeslabs_put_cold(k);
                 }
                 n_purged += bytes_of(end - i);
             }
@@ -390,7 +299,7 @@ static void age(void)
     /* Also when nothing is awaited: it tells whether the daemon is still there. */
     if (link_ledger())
         collect();
-    if (n_warm_private > 0)
+    if (freeslabs.n_warm_private > 0)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
         return_extents(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
@@ -407,19 +316,19 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     if (link_is_pending())
         collect();
     if (want != SOURCE_FOR_GROWTH) {
-        if (take_from(warm, n_slabs, align, first, zero))
+        if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
             return true;
-        if (has_much_cold() && take_from(cold, n_slabs, align, first, zero))
+        if (has_much_cold() && freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
         while (lease(n_slabs, true)) {
-            if (take_from(warm, n_slabs, align, first, zero))
+            if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
                 return true;
             if (want != SOURCE_FOR_UNITS)
                 break;
         }
         if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
             atomic_store_relaxed(&stats.fallbacks, stats.fallbacks + 1);
-        if (take_from(cold, n_slabs, align, first, zero))
+        if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
     }
     if (map_private(want, n_slabs, align, first)) {
@@ -427,8 +336,8 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
         return true;
     }
     /* Last resort for growth too: whatever is free. */
-    return take_from(warm, n_slabs, align, first, zero) ||
-           take_from(cold, n_slabs, align, first, zero);
+    return freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero) ||
+           freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero);
 }
 
 /*
@@ -442,7 +351,7 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     sigset_t signals;
     lock_acquire(&lock);
     bool ok = want != SOURCE_FOR_GROWTH && !link_is_pending() && !age_is_due() &&
-              take_from(warm, n_slabs, align, first, zero);
+              freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero);
     bool must_look_ahead = look_ahead_is_due();
     if (!ok || must_look_ahead) {
         glue_block_signals(&signals);
@@ -467,7 +376,7 @@ void source_release(uint32_t first, uint32_t n_slabs)
         struct superslab *slab = window_slab(i);
         slab->zero = false;
         slab->idle_since_s = now;
-        put_warm(i);
+        freeslabs_put_warm(i);
         extents_deactivate(i);
     }
     if (link_is_pending() || age_is_due()) {
@@ -521,12 +430,12 @@ bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first
         /* The old place reads as zero now and costs nothing. */
         for (uint32_t i = first; i < first + n_old; i++) {
             window_slab(i)->zero = true;
-            put_cold(i);
+            freeslabs_put_cold(i);
         }
     } else {
         for (uint32_t i = at; i < at + n_new; i++) {
             window_slab(i)->zero = true;
-            put_cold(i);
+            freeslabs_put_cold(i);
         }
     }
 out:
@@ -541,8 +450,9 @@ bool source_prewarm(uint32_t n_slabs)
     bool ok = true;
     lock_acquire(&lock);
     glue_block_signals(&signals);
-    while (n_warm_leased + n_warm_private < (int32_t)n_slabs) {
-        uint32_t first, missing = n_slabs - (uint32_t)(n_warm_leased + n_warm_private);
+    while (freeslabs.n_warm_leased + freeslabs.n_warm_private < (int32_t)n_slabs) {
+        uint32_t first,
+            missing = n_slabs - (uint32_t)(freeslabs.n_warm_leased + freeslabs.n_warm_private);
         uint32_t chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
         if (lease(1u << (31 - __builtin_clz(chunk)), true))
             continue;
@@ -550,7 +460,7 @@ bool source_prewarm(uint32_t n_slabs)
         if (!ok)
             break;
         for (uint32_t i = first; i < first + chunk; i++)
-            put_warm(i);
+            freeslabs_put_warm(i);
     }
     glue_restore_signals(&signals);
     lock_release(&lock);
@@ -573,7 +483,8 @@ void source_stats(struct source_stats *out)
 {
     lock_acquire(&lock);
     *out = stats;
-    out->free_bytes = bytes_of((uint32_t)(n_warm_leased + n_warm_private + n_cold));
+    out->free_bytes =
+        bytes_of((uint32_t)(freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold));
     lock_release(&lock);
 }
 
@@ -594,7 +505,7 @@ bool source_init(void)
         return false;
     glue_no_huge_pages(window_address(0), SUPERSLAB_BYTES);
     extents_set_private(0);
-    put_warm(0);
+    freeslabs_put_warm(0);
     count_private(1);
     return true;
 }
@@ -616,9 +527,9 @@ void source_fork_convert(void)
             /* Counted by backing, which changes. */
             uint32_t end = i + extents_convert(i);
             for (; i < end; i++) {
-                if (bitmap_test(warm, i)) {
-                    n_warm_leased--;
-                    n_warm_private++;
+                if (bitmap_test(freeslabs.warm, i)) {
+                    freeslabs.n_warm_leased--;
+                    freeslabs.n_warm_private++;
                 }
             }
         }

@@ -1,12 +1,8 @@
 /*
  * The source of SuperSlabs: leased by hakmemd while that works, private memory else.
  *
- * The only file that maps, gives up and takes again whole SuperSlabs, and the only one in the
- * library that changes ledger states. It keeps the free ones:
- *
- *   warm   free, pages there: leased ones are IDLE in the ledger (the daemon may take their pages
- * at any moment) cold   free, pages gone: reclaimed by the daemon, or private and purged; read as
- * zero
+ * It decides: what to lease, map, keep, give up and return. extents.c does it, freeslabs.c knows
+ * which are free.
  *
  * A SuperSlab that is wanted comes from the warm ones, else from the daemon, else from the cold
  * ones, else from fresh private memory. Everything here runs under one lock of source.c's own;

@@ -1,0 +1,88 @@
+/* See freeslabs.h. */
+#include "libclient/freeslabs.h"
+
+#include "libclient/extents.h"
+
+struct freeslabs freeslabs;
+
+void freeslabs_put_warm(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    slab->kind = SUPERSLAB_FREE;
+    bitmap_set(freeslabs.warm, index);
+    if (slab->backing == SUPERSLAB_LEASED)
+        freeslabs.n_warm_leased++;
+    else
+        freeslabs.n_warm_private++;
+}
+
+static void remove_warm(uint32_t index)
+{
+    bitmap_clear(freeslabs.warm, index);
+    if (window_slab(index)->backing == SUPERSLAB_LEASED)
+        freeslabs.n_warm_leased--;
+    else
+        freeslabs.n_warm_private--;
+}
+
+void freeslabs_put_cold(uint32_t index)
+{
+    window_slab(index)->kind = SUPERSLAB_FREE;
+    bitmap_set(freeslabs.cold, index);
+    freeslabs.n_cold++;
+}
+
+void freeslabs_remove(uint32_t index)
+{
+    if (bitmap_test(freeslabs.warm, index)) {
+        remove_warm(index);
+    } else if (bitmap_test(freeslabs.cold, index)) {
+        bitmap_clear(freeslabs.cold, index);
+        freeslabs.n_cold--;
+    }
+}
+
+bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero)
+{
+    uint64_t *set = which == FREESLABS_WARM ? freeslabs.warm : freeslabs.cold;
+    uint32_t begin = 0;
+    while (freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold >=
+           (int32_t)n_slabs) {
+        uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
+        if (at == BITMAP_NONE) {
+            uint32_t from = begin > window.n_apart ? begin : window.n_apart;
+            at = bitmap_find_run(set, from, window.high_apart, n_slabs, align, true);
+        }
+        if (at == BITMAP_NONE)
+            return false;
+        uint32_t n_taken = 0;
+        enum extents_taken taken = EXTENTS_TAKEN_WARM;
+        bool all_zero = true;
+        while (n_taken < n_slabs) {
+            taken = extents_activate(at + n_taken, which == FREESLABS_COLD);
+            if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
+                break;
+            all_zero = all_zero && window_slab(at + n_taken)->zero;
+            n_taken++;
+        }
+        if (n_taken == n_slabs) {
+            for (uint32_t i = at; i < at + n_slabs; i++) {
+                freeslabs_remove(i);
+                window_slab(i)->kind = SUPERSLAB_NONE;
+            }
+            *first = at;
+            *zero = all_zero;
+            return true;
+        }
+        for (uint32_t i = at; i < at + n_taken; i++)
+            extents_deactivate(i);
+        if (which == FREESLABS_WARM) {
+            remove_warm(at + n_taken);
+            freeslabs_put_cold(at + n_taken);
+        } else {
+            begin = at + n_taken + 1;
+        }
+    }
+    return false;
+}

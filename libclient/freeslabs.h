@@ -1,0 +1,50 @@
+/*
+ * The free SuperSlabs: which of the window's have memory and no block.
+ *
+ *   warm   pages there: leased ones are IDLE in the ledger (the daemon may take their pages at any
+ * moment) cold   pages gone: reclaimed by the daemon, or private and purged; most read as zero
+ *
+ * An index is in at most one of the two, and then its kind is SUPERSLAB_FREE. All under source.c's
+ * lock.
+ *
+ * Place in the life of a SuperSlab: emptied -> warm; found RECLAIMED -> cold; taken again.
+ */
+#ifndef HAKMEM_LIBCLIENT_FREESLABS_H
+#define HAKMEM_LIBCLIENT_FREESLABS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "libclient/window.h"
+
+struct freeslabs {
+    uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+    uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+    /*
+     * Signed: a fork in a signal handler may shift one from leased to private between a bit's
+     * change and its count's. They steer, nothing is lost by one too many.
+     */
+    int32_t n_warm_leased, n_warm_private, n_cold;
+};
+
+/* To be read by source.c; changed by the functions below, and by the fork that makes leased ones
+ * private. */
+extern struct freeslabs freeslabs __attribute__((visibility("hidden")));
+
+enum freeslabs_set { FREESLABS_WARM, FREESLABS_COLD };
+
+void freeslabs_put_warm(uint32_t index);
+void freeslabs_put_cold(uint32_t index);
+/* Out of whichever set it is in, if any. */
+void freeslabs_remove(uint32_t index);
+
+/*
+ * Takes n in a row out of one set, at a multiple of `align`: ACTIVE, kind NONE. *zero: they read as
+ * zero. A warm one whose pages turn out to be gone moves to the cold ones, and the search goes on;
+ * a cold one that the daemon is at work on right now is passed over. False: there are not that
+ * many.
+ */
+bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero);
+
+#endif
