@@ -21,7 +21,7 @@
  * classes that turn up once.
  */
 #define FIRST_REGION_INDEX 0u
-#define FIRST_REGION_UNITS 16u
+#define FIRST_REGION_UNITS 24u
 
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 

@@ -25,6 +25,7 @@ struct window window;
 
 static const uint8_t empty_map[2];
 struct window_fast window_fast = {.map = empty_map, .shift = 63};
+static bool fast_path_is_disabled; /* for good, also if the window is reserved only later */
 
 static uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
@@ -72,7 +73,7 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     arena_end = arena + arena_bytes;
     window.n_slabs = n_slabs;
     window.n_apart = window.high_apart = n_slabs / 2;
-    if (flat) {
+    if (flat && !fast_path_is_disabled) {
         window_fast.map = window.unit_class;
         window_fast.shift = UNIT_SHIFT;
     }
@@ -108,6 +109,7 @@ bool window_init(void)
 
 void window_disable_fast_path(void)
 {
+    fast_path_is_disabled = true;
     /* The shift first: an empty map is never looked up with the old one. */
     window_fast.shift = 63;
     atomic_compiler_barrier();
