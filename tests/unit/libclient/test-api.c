@@ -1,0 +1,148 @@
+/* hakmem.h on private memory: whose pointer it is, prewarming, figures that add up, giving back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "hakmem.h"
+#include "libclient/cache.h"
+#include "libclient/heap.h"
+
+static void *allocate(size_t n_bytes)
+{
+    bool zero;
+    return heap_allocate(n_bytes, 16, false, &zero);
+}
+
+static void owners_are_told(void **state)
+{
+    (void)state;
+    int on_the_stack;
+    char *small = allocate(100), *large = allocate(300000), *huge = allocate(5 << 20);
+    assert_int_equal(hak_owns(small), HAK_OWNER_PRIVATE);
+    assert_int_equal(hak_owns(large + 200000), HAK_OWNER_PRIVATE);
+    assert_int_equal(hak_owns(huge), HAK_OWNER_PRIVATE);
+    assert_int_equal(hak_owns(huge + (4 << 20)), HAK_OWNER_PRIVATE);
+    assert_int_equal(hak_owns(&on_the_stack), HAK_OWNER_NONE);
+    assert_int_equal(hak_owns(NULL), HAK_OWNER_NONE);
+    /* Any value may be asked about: within the window's address space, far out, no address at all.
+     */
+    assert_int_equal(hak_owns(small + ((size_t)100 << 30)), HAK_OWNER_NONE);
+    assert_int_equal(hak_owns((void *)UINTPTR_MAX), HAK_OWNER_NONE);
+    assert_int_equal(hak_owns((void *)UINT64_C(0xdeadbeefdeadbeef)), HAK_OWNER_NONE);
+    heap_free(small);
+    heap_free(large);
+    heap_free(huge);
+    assert_int_equal(hak_owns(huge), HAK_OWNER_NONE);
+}
+
+static void prewarmed_memory_is_there(void **state)
+{
+    (void)state;
+    struct hak_stats before, after;
+    assert_int_equal(hak_ss_prewarm_init(0), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_init((size_t)2 << 30), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_init(20 << 20), 0);
+    assert_int_equal(hak_stats(&before, sizeof(before)), 0);
+    assert_true(before.free_superslab_bytes >= 20 << 20);
+    void *blocks[8];
+    for (size_t i = 0; i < 8; i++)
+        blocks[i] = allocate(2 << 20);
+    assert_int_equal(hak_stats(&after, sizeof(after)), 0);
+    assert_int_equal(after.private_bytes, before.private_bytes);
+    for (size_t i = 0; i < 8; i++)
+        heap_free(blocks[i]);
+}
+
+static void a_prewarmed_class_needs_no_slow_path(void **state)
+{
+    (void)state;
+    assert_int_equal(hak_ss_prewarm_class(0, 1), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(100, 0), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(1 << 20, 1), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(1030, 40), 0);
+    struct hak_class_stats class;
+    assert_int_equal(hak_stats_class(sizeclass_of(1030) - 1, &class), 0);
+    assert_true(class.block_bytes >= 1030);
+    assert_true(class.cached_blocks >= 40);
+    void *blocks[40];
+    for (size_t i = 0; i < 40; i++) {
+        blocks[i] = cache_take(1030);
+        assert_non_null(blocks[i]);
+    }
+    for (size_t i = 0; i < 40; i++)
+        heap_free(blocks[i]);
+}
+
+static void figures_add_up(void **state)
+{
+    (void)state;
+    struct hak_stats before, after;
+    unsigned class = sizeclass_of(500);
+    struct hak_class_stats figures;
+    cache_flush_own();
+    hak_stats(&before, sizeof(before));
+    void *blocks[1000];
+    for (size_t i = 0; i < 1000; i++)
+        blocks[i] = allocate(500);
+    void *large = allocate(100000), *huge = allocate(3 << 20);
+    hak_stats(&after, sizeof(after));
+    assert_int_equal(after.small_live_bytes + after.small_cached_bytes - before.small_live_bytes -
+                             before.small_cached_bytes >=
+                         1000 * sizeclass_bytes(class),
+                     1);
+    assert_int_equal(after.large_bytes - before.large_bytes, 128 << 10);
+    assert_int_equal(after.huge_bytes - before.huge_bytes, 4 << 20);
+    hak_stats_class(class - 1, &figures);
+    assert_int_equal((figures.live_blocks + figures.cached_blocks + figures.free_blocks) *
+                             figures.block_bytes <=
+                         figures.span_bytes,
+                     1);
+    /* The cached ones are as of the last refill: a stackful off at most. */
+    assert_true(figures.live_blocks >= 1000 - 256);
+    for (size_t i = 0; i < 1000; i++)
+        heap_free(blocks[i]);
+    heap_free(large);
+    heap_free(huge);
+    /* A caller built against a smaller struct is not overrun. */
+    memset(&after, 0x5a, sizeof(after));
+    assert_int_equal(hak_stats(&after, sizeof(size_t)), 0);
+    assert_int_equal(((unsigned char *)&after)[sizeof(size_t)], 0x5a);
+    assert_int_equal(hak_stats(NULL, sizeof(after)), -EINVAL);
+    assert_int_equal(hak_stats_class(after.n_classes, &figures), -EINVAL);
+}
+
+static void trim_gives_back_what_is_empty(void **state)
+{
+    (void)state;
+    void *blocks[200];
+    for (size_t i = 0; i < 200; i++)
+        blocks[i] = memset(allocate(100000), 1, 100000);
+    for (size_t i = 0; i < 200; i++)
+        heap_free(blocks[i]);
+    assert_true(hak_trim(0) >= 8 << 20);
+    assert_true(hak_trim(0) < 1 << 20);
+    /* What was given back reads as zero, and is known to. */
+    bool zero;
+    unsigned char *block = heap_allocate(8 << 20, 16, false, &zero);
+    for (size_t i = 0; zero && i < 8 << 20; i += 4096)
+        assert_int_equal(block[i], 0);
+    heap_free(block);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(owners_are_told),
+        cmocka_unit_test(prewarmed_memory_is_there),
+        cmocka_unit_test(a_prewarmed_class_needs_no_slow_path),
+        cmocka_unit_test(figures_add_up),
+        cmocka_unit_test(trim_gives_back_what_is_empty),
+    };
+    return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
