@@ -114,7 +114,7 @@ static inline bool ledger_word_is_valid(uint32_t word)
  *
  * Client: map an extent (EMPTY -> ACTIVE), give back (ACTIVE -> IDLE), take again (IDLE or RECLAIMED -> ACTIVE), return
  * the extent (IDLE or RECLAIMED -> EMPTY), fork (anything it has -> PINNED), leave a pinned extent (PINNED -> EMPTY).
- * A client whose daemon is gone also takes RECLAIMING -> ACTIVE: nobody is left to finish it.
+ * RECLAIMING is never the client's to take, not even from a daemon that seems gone.
  * Daemon: IDLE -> RECLAIMING -> RECLAIMED, or RECLAIMING -> IDLE when the punch failed; and anything -> EMPTY once the
  * extent has left the client.
  */
@@ -128,8 +128,7 @@ static inline bool ledger_transition_is_allowed(enum ledger_actor actor, enum sl
     }
     switch (to) {
     case SLAB_ACTIVE:
-        return from == SLAB_EMPTY || from == SLAB_IDLE || from == SLAB_RECLAIMED ||
-               from == SLAB_RECLAIMING;
+        return from == SLAB_EMPTY || from == SLAB_IDLE || from == SLAB_RECLAIMED;
     case SLAB_IDLE:
         return from == SLAB_ACTIVE;
     case SLAB_EMPTY:

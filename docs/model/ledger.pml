@@ -44,7 +44,6 @@ mtype = { UNMAPPED, SHARED, COPIED, REPLACED }
 #define ledger_transition_is_allowed(actor, from, to) ( \
     (actor == LEDGER_CLIENT && from == SLAB_EMPTY      && to == SLAB_ACTIVE) || \
     (actor == LEDGER_CLIENT && from == SLAB_IDLE       && to == SLAB_ACTIVE) || \
-    (actor == LEDGER_CLIENT && from == SLAB_RECLAIMING && to == SLAB_ACTIVE) || \
     (actor == LEDGER_CLIENT && from == SLAB_RECLAIMED  && to == SLAB_ACTIVE) || \
     (actor == LEDGER_CLIENT && from == SLAB_ACTIVE     && to == SLAB_IDLE) || \
     (actor == LEDGER_CLIENT && from == SLAB_IDLE       && to == SLAB_EMPTY) || \

@@ -21,7 +21,7 @@ static const bool client_may[SLAB_N_STATES][SLAB_N_STATES] = {
     [E] = {[A] = true},
     [A] = {[I] = true, [P] = true},
     [I] = {[A] = true, [E] = true, [P] = true},
-    [R] = {[A] = true, [P] = true},
+    [R] = {[P] = true},
     [D] = {[A] = true, [E] = true, [P] = true},
     [P] = {[E] = true},
 };
