@@ -28,10 +28,16 @@ static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 static struct lock lock;
 static struct list buckets[UNITS_PER_SUPERSLAB + 1];
 static uint64_t filled;
+static uint8_t has_grown;
 
 struct lock *runs_lock(void)
 {
     return &lock;
+}
+
+bool runs_has_grown(void)
+{
+    return atomic_load_relaxed(&has_grown); /* a hint */
 }
 
 void runs_init(void)
@@ -154,6 +160,8 @@ void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool
         return run;
     }
     lock_acquire(&lock);
+    if (index != FIRST_REGION_INDEX)
+        atomic_store_relaxed(&has_grown, 1);
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_UNITS;
     slab->free_units = ALL_UNITS;

@@ -93,15 +93,23 @@ static void unlist_span(struct bin *bin, struct span *span)
 }
 
 /*
- * In the SuperSlab with small pages: once a quarter of a unit has been carved, and so faulted in
- * page by page, the rest comes in with one system call instead of a fault each.
+ * In the SuperSlab with small pages, each of which costs a fault, once a quarter of a unit has been
+ * carved. A program that has outgrown that SuperSlab gets no more out of it: the span ends here,
+ * and the next one has huge pages. For another one the rest comes in with one system call.
  */
-static void populate_rest(struct span *span, char *start, size_t carved_bytes)
+static void settle_first_region(struct span *span)
 {
-    if (carved_bytes <= UNIT_BYTES / 4)
+    size_t carved_bytes = span->n_carved * (size_t)sizeclasses[span->class].block_bytes;
+    if (carved_bytes < UNIT_BYTES / 4)
         return;
     span->is_first_region = false;
-    glue_populate(start + UNIT_BYTES / 4, span->n_units * UNIT_BYTES - UNIT_BYTES / 4);
+    if (runs_has_grown()) {
+        span->n_free = (uint16_t)(span->n_free - (span->n_blocks - span->n_carved));
+        span->n_blocks = span->n_carved;
+    } else {
+        glue_populate(span_start(span) + UNIT_BYTES / 4,
+                      span->n_units * UNIT_BYTES - UNIT_BYTES / 4);
+    }
 }
 
 /* Takes up to n blocks out of one span into blocks[0..], lowest address last. */
@@ -129,8 +137,6 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
         word++;
     }
     span->hint = (uint16_t)word;
-    if (left > 0 && span->is_first_region)
-        populate_rest(span, start, (span->n_carved + left) * block_bytes);
     while (left > 0)
         blocks[--left] = start + span->n_carved++ * block_bytes;
     span->n_free = (uint16_t)(span->n_free - n);
@@ -146,6 +152,12 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
         if (!first)
             break;
         struct span *span = list_entry(first, struct span, link);
+        if (span->is_first_region)
+            settle_first_region(span);
+        if (span->n_free == 0) {
+            unlist_span(bin, span);
+            continue;
+        }
         unsigned n_wanted = n - got;
         unsigned n_here = span->n_free < n_wanted ? span->n_free : n_wanted;
         take_blocks(span, blocks + n - got - n_here, n_here);

@@ -28,7 +28,11 @@ traced() {
 for size in "10000000 8192" "10000000 100000"; do
     # shellcheck disable=SC2086
     traced $size
-    [ ! -s "$scratch/second" ] || fail "$size: system calls in the second half: $(head -n 5 "$scratch/second")"
+    # None at all for the workload that this is about. Twelve times as many slots set a new record of blocks in one class or
+    # other now and then, however long it runs: room for that is one lease, of a handful of calls.
+    case $size in *" 8192") most=0 ;; *) most=12 ;; esac
+    [ "$(wc -l <"$scratch/second")" -le "$most" ] ||
+        fail "$size: system calls in the second half: $(head -n 20 "$scratch/second")"
     cat "$scratch/err"
     expect_stats "$scratch/err" fallbacks -eq 0
     expect_stats "$scratch/err" private_bytes -le 2097152
