@@ -87,7 +87,7 @@ $(BUILD)/hakmemctl: $(CTL_OBJ) $(BASE_OBJ)
 
 # libc alone: protobuf-c is inside, its symbols hidden.
 $(BUILD)/libhakmem.so: $(CLIENT_PIC) $(BASE_PIC) libclient/hakmem.map
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libhakmem.so.0 -Wl,-z,nodelete -Wl,-z,now \
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libhakmem.so.0 -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now \
 	    -Wl,--version-script=libclient/hakmem.map -Wl,--exclude-libs,ALL -Wl,--no-undefined \
 	    -o $@ $(CLIENT_PIC) $(BASE_PIC) $(PB_STATIC) -lpthread
 

@@ -131,8 +131,19 @@ static void in_child(void)
 static pid_t (*next_fork)(void);
 
 pid_t _Fork(void) __attribute__((visibility("default")));
+/* Not at start: few programs call _Fork(), and every one would pay for the look-up. */
+static void look_up_next(void)
+{
+    void *symbol = dlsym(RTLD_NEXT, "_Fork");
+    memcpy(&next_fork, &symbol, sizeof(symbol));
+    if (next_fork == _Fork)
+        next_fork = NULL;
+}
+
 pid_t _Fork(void)
 {
+    if (!next_fork)
+        look_up_next();
     prepare();
     pid_t pid = next_fork ? next_fork() : (pid_t)syscall(SYS_fork);
     if (pid == 0)
@@ -144,9 +155,5 @@ pid_t _Fork(void)
 
 void fork_init(void)
 {
-    void *symbol = dlsym(RTLD_NEXT, "_Fork");
-    memcpy(&next_fork, &symbol, sizeof(symbol));
-    if (next_fork == _Fork)
-        next_fork = NULL;
     pthread_atfork(prepare, in_parent, in_child);
 }
