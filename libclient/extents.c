@@ -99,7 +99,7 @@ uint32_t extents_map(struct link_extent *arrived)
 {
     uint32_t n_slabs = arrived->n_slabs;
     uint64_t inode = glue_inode(arrived->fd);
-    uint32_t first = window_take(n_slabs, 1, n_slabs > 1 && n_slabs > EXTENT_MAX_SLABS);
+    uint32_t first = window_take(n_slabs, 1, false);
     if (first == BITMAP_NONE) {
         glue_close(arrived->fd);
         return BITMAP_NONE;

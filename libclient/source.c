@@ -95,8 +95,8 @@ static void collect(void)
         take_in(arrived, n_extents);
 }
 
-/* Gives up an extent that is free as a whole: its address space is free again. `return_it`: the
- * daemon is told. */
+/* Gives up an extent that is free as a whole: its address space is free again. Its id joins
+ * `returned` if the daemon of the present link is to be told. */
 static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
 {
     struct superslab *slab = window_slab(first);
