@@ -22,19 +22,21 @@
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
 
-/* A NULL that is its own limit: what a request whose class is CLASS_NONE finds. */
-static void *no_stack[1];
+/* Always empty, always full. */
+static void *no_stack[2] = {NULL, CACHE_FENCE};
 
 /*
- * Every size is of CLASS_NONE, whose stack is empty, so malloc() gets nothing here; and top meets
- * limit in every class (they are all NULL), so free() leaves nothing. No initialiser of ours for
- * those: relocations cost at every program start.
+ * Every size is of CLASS_NONE here, so malloc() gets nothing, and every class has no_stack, so
+ * free() leaves nothing. Constant, and so in pages that the loader need not make this process's
+ * own.
  */
-static struct cache cache_none = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
-/* The same, after a thread's destructors have run: it gets no other one. */
-static struct cache cache_dead = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
+static const struct cache cache_none = {.top = {[0 ... N_CLASSES - 1] = no_stack}, .is_none = true};
 
-__thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) = &cache_none;
+__thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) =
+    (struct cache *)&cache_none;
+
+/* The thread's destructors have run: it gets no cache any more. */
+static __thread bool has_ended __attribute__((tls_model("initial-exec")));
 
 /* Constant after cache_init(). */
 static uint16_t stack_blocks[N_SMALL + 1]; /* the largest size */
@@ -73,7 +75,7 @@ void cache_init(unsigned arenas)
             (uint16_t)clamp(STACK_MAX_BYTES / bytes, STACK_MIN_BLOCKS, STACK_MAX_BLOCKS);
         stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 2, STACK_FIRST_BLOCKS);
         stack_place[class] = place;
-        place += 1u + stack_blocks[class];
+        place += 2u + stack_blocks[class];
     }
     cache_bytes = sizeof(struct cache) + place * sizeof(void *);
 }
@@ -88,6 +90,21 @@ static unsigned stack_count(struct cache *cache, unsigned class)
     return (unsigned)(cache->top[class] - stack_bottom(cache, class));
 }
 
+static unsigned stack_room(struct cache *cache, unsigned class)
+{
+    return cache->limit[class] - stack_count(cache, class);
+}
+
+/* Moves the fence, so that the stack holds up to `limit` blocks. */
+static void set_limit(struct cache *cache, unsigned class, unsigned limit)
+{
+    void **bottom = stack_bottom(cache, class);
+    bottom[1 + cache->limit[class]] = NULL;
+    bottom[1 + limit] = CACHE_FENCE;
+    cache->limit_bytes += ((size_t)limit - cache->limit[class]) * sizeclasses[class].block_bytes;
+    cache->limit[class] = (uint16_t)limit;
+}
+
 static void set_up(struct cache *cache, unsigned arena)
 {
     memset(cache, 0, sizeof(*cache));
@@ -95,16 +112,15 @@ static void set_up(struct cache *cache, unsigned arena)
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
         if (class == CLASS_NONE || class > N_SMALL) {
-            cache->top[class] = cache->limit[class] = no_stack;
+            cache->top[class] = no_stack;
             continue;
         }
         void **bottom = stack_bottom(cache, class);
         size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
         *bottom = NULL;
         cache->top[class] = bottom;
-        cache->limit[class] = bottom + stack_first[class];
+        set_limit(cache, class, stack_first[class]);
         cache->batch[class] = (uint16_t)clamp(batch, 1, stack_first[class] / 2u);
-        cache->limit_bytes += (size_t)stack_first[class] * sizeclasses[class].block_bytes;
     }
     if (!fast_path)
         return;
@@ -159,22 +175,21 @@ static void scavenge(struct cache *cache)
         return;
     }
     flush(cache, class, (stack_count(cache, class) + 1) / 2);
-    size_t bytes = sizeclasses[class].block_bytes;
-    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
-    if (size > stack_first[class]) {
-        unsigned smaller = size / 2 > stack_first[class] ? size / 2 : stack_first[class];
-        cache->limit[class] = stack_bottom(cache, class) + smaller;
-        cache->limit_bytes -= (size - smaller) * bytes;
-    }
+    unsigned limit = cache->limit[class];
+    if (limit > stack_first[class])
+        set_limit(cache, class, limit / 2 > stack_first[class] ? limit / 2 : stack_first[class]);
 }
 
 static void on_thread_exit(void *data)
 {
     struct cache *cache = data;
     flush_all(cache);
+    for (unsigned class = 1; class <= N_SMALL; class ++)
+        set_limit(cache, class, 0); /* the next thread's fences are elsewhere */
     /* Later destructors of this thread may still allocate and free: block by block, without a
      * cache. */
-    cache_own = &cache_dead;
+    cache_own = (struct cache *)&cache_none;
+    has_ended = true;
     lock_acquire(&lock);
     cache->next_free = free_caches;
     free_caches = cache;
@@ -187,7 +202,7 @@ static struct cache *own_cache(void)
     struct cache *cache = cache_own;
     if (check_likely(!cache->is_none))
         return cache;
-    if (cache == &cache_dead)
+    if (has_ended)
         return NULL;
     lock_acquire(&lock);
     if (!have_key)
@@ -214,15 +229,13 @@ static struct cache *own_cache(void)
 /* More room in a stack that overflowed, if the budget has it. */
 static bool grow_limit(struct cache *cache, unsigned class)
 {
-    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
-    unsigned more = size;
-    if (more > stack_blocks[class] - size)
-        more = stack_blocks[class] - size;
+    unsigned limit = cache->limit[class], more = limit;
+    if (more > stack_blocks[class] - limit)
+        more = stack_blocks[class] - limit;
     size_t bytes = more * (size_t)sizeclasses[class].block_bytes;
     if (more == 0 || cache->limit_bytes + bytes > BUDGET_BYTES)
         return false;
-    cache->limit[class] += more;
-    cache->limit_bytes += bytes;
+    set_limit(cache, class, limit + more);
     return true;
 }
 
@@ -232,7 +245,7 @@ unsigned cache_fill(unsigned class, unsigned n)
     if (!cache)
         return 0;
     while (stack_count(cache, class) < n) {
-        unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+        unsigned room = stack_room(cache, class);
         if (room == 0) {
             if (!grow_limit(cache, class))
                 break;
@@ -268,7 +281,7 @@ void *cache_take_slow(unsigned class)
         return block;
     }
     unsigned n = cache->batch[class];
-    unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+    unsigned room = stack_room(cache, class);
     unsigned got = span_take(cache->arena, class, cache->top[class] + 1, n < room ? n : room);
     if (got == 0)
         return NULL;
@@ -277,8 +290,7 @@ void *cache_take_slow(unsigned class)
         /* Again already: bigger batches, and room for them. */
         if (n >= room / 2)
             grow_limit(cache, class);
-        size_t size = (size_t)(cache->limit[class] - stack_bottom(cache, class));
-        cache->batch[class] = (uint16_t)clamp(n * 2, 1, size / 2);
+        cache->batch[class] = (uint16_t)clamp(n * 2, 1, cache->limit[class] / 2u);
     }
     cache->is_active[class] = true;
     block = cache->top[class][got];
@@ -295,7 +307,7 @@ void cache_give_slow(unsigned class, void *block)
         span_give(class, &block, 1);
         return;
     }
-    if (cache->top[class] == cache->limit[class]) {
+    if (stack_room(cache, class) == 0) {
         if (!cache->is_active[class] || !grow_limit(cache, class))
             flush(cache, class, (stack_count(cache, class) + 1) / 2);
         cache->is_active[class] = true;

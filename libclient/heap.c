@@ -17,9 +17,11 @@
 #include "libclient/source.h"
 #include "libclient/span.h"
 
-enum heap_state { HEAP_UNBORN, HEAP_READY, HEAP_FAILED };
+/* None is 0: `state` then is in the page of initialised data, which every process has. At its end a
+ * program asks for it that never allocated; it need not touch a page for the answer. */
+enum heap_state { HEAP_UNBORN = 1, HEAP_READY, HEAP_FAILED };
 
-static uint32_t state;
+static uint32_t state = HEAP_UNBORN;
 static struct lock init_lock;
 
 static enum heap_state initialise(void)
