@@ -13,7 +13,7 @@
 #define BUDGET_BYTES ((size_t)2 << 20)
 /* A stack's largest size, in bytes of blocks and in blocks, and where it starts. */
 #define STACK_MAX_BYTES    ((size_t)128 << 10)
-#define STACK_MAX_BLOCKS   256u
+#define STACK_MAX_BLOCKS   1024u
 #define STACK_MIN_BLOCKS   4u
 #define STACK_FIRST_BYTES  ((size_t)16 << 10)
 #define STACK_FIRST_BLOCKS 32u
@@ -41,7 +41,8 @@ static __thread bool has_ended __attribute__((tls_model("initial-exec")));
 /* Constant after cache_init(). */
 static uint16_t stack_blocks[N_SMALL + 1]; /* the largest size */
 static uint16_t stack_first[N_SMALL + 1];  /* the size to start with */
-static uint32_t stack_place[N_SMALL + 1];  /* index of its NULL in stacks[] */
+static uint32_t stack_place[N_SMALL + 1];  /* index of its NULL in stacks[], while it is small */
+static uint32_t stack_place_large[N_SMALL + 1]; /* and once it has grown */
 static size_t cache_bytes;
 static unsigned n_arenas;
 static bool fast_path = true;
@@ -75,14 +76,29 @@ void cache_init(unsigned arenas)
             (uint16_t)clamp(STACK_MAX_BYTES / bytes, STACK_MIN_BLOCKS, STACK_MAX_BLOCKS);
         stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 2, STACK_FIRST_BLOCKS);
         stack_place[class] = place;
+        place += 2u + stack_first[class];
+    }
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        stack_place_large[class] = place;
         place += 2u + stack_blocks[class];
     }
     cache_bytes = sizeof(struct cache) + place * sizeof(void *);
 }
 
+/*
+ * Where a stack of so many slots begins. All classes' stacks of the first size are side by side, in
+ * a handful of pages; a stack that grows moves to a place of its own, whose pages a thread that does
+ * not need it never touches.
+ */
+static void **stack_begin(struct cache *cache, unsigned class, unsigned limit)
+{
+    return &cache->stacks[limit <= stack_first[class] ? stack_place[class]
+                                                      : stack_place_large[class]];
+}
+
 static void **stack_bottom(struct cache *cache, unsigned class)
 {
-    return &cache->stacks[stack_place[class]];
+    return stack_begin(cache, class, cache->limit[class]);
 }
 
 static unsigned stack_count(struct cache *cache, unsigned class)
@@ -95,12 +111,17 @@ static unsigned stack_room(struct cache *cache, unsigned class)
     return cache->limit[class] - stack_count(cache, class);
 }
 
-/* Moves the fence, so that the stack holds up to `limit` blocks. */
+/* Makes the stack hold up to `limit` blocks, and no fewer than are in it. */
 static void set_limit(struct cache *cache, unsigned class, unsigned limit)
 {
-    void **bottom = stack_bottom(cache, class);
-    bottom[1 + cache->limit[class]] = NULL;
-    bottom[1 + limit] = CACHE_FENCE;
+    void **from = stack_bottom(cache, class), **to = stack_begin(cache, class, limit);
+    unsigned count = stack_count(cache, class);
+    from[1 + cache->limit[class]] = NULL;
+    if (from != to) {
+        memcpy(to, from, (1 + count) * sizeof(*to));
+        cache->top[class] = to + count;
+    }
+    to[1 + limit] = CACHE_FENCE;
     cache->limit_bytes += ((size_t)limit - cache->limit[class]) * sizeclasses[class].block_bytes;
     cache->limit[class] = (uint16_t)limit;
 }
@@ -285,6 +306,8 @@ void *cache_take_slow(unsigned class)
     unsigned got = span_take(cache->arena, class, cache->top[class] + 1, n < room ? n : room);
     if (got == 0)
         return NULL;
+    block = cache->top[class][got];
+    cache->top[class] += got - 1;
     atomic_add_relaxed(&n_refills, 1); /* a figure */
     if (cache->is_active[class]) {
         /* Again already: bigger batches, and room for them. */
@@ -293,8 +316,6 @@ void *cache_take_slow(unsigned class)
         cache->batch[class] = (uint16_t)clamp(n * 2, 1, cache->limit[class] / 2u);
     }
     cache->is_active[class] = true;
-    block = cache->top[class][got];
-    cache->top[class] += got - 1;
     publish(cache, class);
     scavenge(cache);
     return block;
