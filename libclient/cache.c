@@ -8,15 +8,14 @@
 #include "libclient/span.h"
 #include "libclient/publish.h"
 
-/* What one thread's stacks may hold together, as the sum of their limits; small stacks start below
- * it anyway. */
+/* What one thread's stacks may hold together beyond their first sizes. */
 #define BUDGET_BYTES ((size_t)2 << 20)
 /* A stack's largest size, in bytes of blocks and in blocks, and where it starts. */
 #define STACK_MAX_BYTES    ((size_t)128 << 10)
 #define STACK_MAX_BLOCKS   1024u
-#define STACK_MIN_BLOCKS   4u
 #define STACK_FIRST_BYTES  ((size_t)16 << 10)
 #define STACK_FIRST_BLOCKS 32u
+#define FLUSH_PART_BLOCKS  256u
 /* The first refill of a class, in bytes: about a page. */
 #define BATCH_FIRST_BYTES 4096u
 /* Every so many slow paths the scavenger looks at one class. */
@@ -72,9 +71,8 @@ void cache_init(unsigned arenas)
     n_arenas = arenas < N_ARENAS ? arenas : N_ARENAS;
     for (unsigned class = 1; class <= N_SMALL; class ++) {
         size_t bytes = sizeclasses[class].block_bytes;
-        stack_blocks[class] =
-            (uint16_t)clamp(STACK_MAX_BYTES / bytes, STACK_MIN_BLOCKS, STACK_MAX_BLOCKS);
-        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 2, STACK_FIRST_BLOCKS);
+        stack_blocks[class] = (uint16_t)clamp(STACK_MAX_BYTES / bytes, 1, STACK_MAX_BLOCKS);
+        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 1, STACK_FIRST_BLOCKS);
         stack_place[class] = place;
         place += 2u + stack_first[class];
     }
@@ -87,8 +85,8 @@ void cache_init(unsigned arenas)
 
 /*
  * Where a stack of so many slots begins. All classes' stacks of the first size are side by side, in
- * a handful of pages; a stack that grows moves to a place of its own, whose pages a thread that does
- * not need it never touches.
+ * a handful of pages; a stack that grows moves to a place of its own, whose pages a thread that
+ * does not need it never touches.
  */
 static void **stack_begin(struct cache *cache, unsigned class, unsigned limit)
 {
@@ -122,7 +120,6 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
         cache->top[class] = to + count;
     }
     to[1 + limit] = CACHE_FENCE;
-    cache->limit_bytes += ((size_t)limit - cache->limit[class]) * sizeclasses[class].block_bytes;
     cache->limit[class] = (uint16_t)limit;
 }
 
@@ -141,7 +138,7 @@ static void set_up(struct cache *cache, unsigned arena)
         *bottom = NULL;
         cache->top[class] = bottom;
         set_limit(cache, class, stack_first[class]);
-        cache->batch[class] = (uint16_t)clamp(batch, 1, stack_first[class] / 2u);
+        cache->batch[class] = (uint16_t)clamp(batch, 1, (stack_first[class] + 1u) / 2);
     }
     if (!fast_path)
         return;
@@ -159,21 +156,26 @@ static void publish(struct cache *cache, unsigned class)
     publish_class(class, cache_cached_blocks(class));
 }
 
-/* Sends the n lowest blocks of a stack home: those that were not used for longest. */
+/* Sends the n lowest blocks of a stack home: those that were not used for longest. By parts, for
+ * threads with little stack. */
 static void flush(struct cache *cache, unsigned class, unsigned n)
 {
     void **bottom = stack_bottom(cache, class);
-    unsigned count = stack_count(cache, class);
-    void *going[STACK_MAX_BLOCKS];
+    void *going[FLUSH_PART_BLOCKS];
 
     if (n == 0)
         return;
-    /* Out of the stack first: if one of them is misused, the abort handler may free. */
-    memcpy(going, bottom + 1, n * sizeof(*going));
-    memmove(bottom + 1, bottom + 1 + n, (count - n) * sizeof(*bottom));
-    cache->top[class] = bottom + count - n;
+    while (n > 0) {
+        unsigned n_going = n < FLUSH_PART_BLOCKS ? n : FLUSH_PART_BLOCKS;
+        unsigned n_staying = stack_count(cache, class) - n_going;
+        /* Out of the stack first: if one of them is misused, the abort handler may free. */
+        memcpy(going, bottom + 1, n_going * sizeof(*going));
+        memmove(bottom + 1, bottom + 1 + n_going, n_staying * sizeof(*bottom));
+        cache->top[class] = bottom + n_staying;
+        span_give(class, going, n_going);
+        n -= n_going;
+    }
     atomic_add_relaxed(&n_flushes, 1); /* a figure */
-    span_give(class, going, n);
     publish(cache, class);
 }
 
@@ -197,8 +199,11 @@ static void scavenge(struct cache *cache)
     }
     flush(cache, class, (stack_count(cache, class) + 1) / 2);
     unsigned limit = cache->limit[class];
-    if (limit > stack_first[class])
-        set_limit(cache, class, limit / 2 > stack_first[class] ? limit / 2 : stack_first[class]);
+    if (limit > stack_first[class]) {
+        unsigned less = limit / 2 > stack_first[class] ? limit / 2 : stack_first[class];
+        cache->grown_bytes -= (limit - less) * (size_t)sizeclasses[class].block_bytes;
+        set_limit(cache, class, less);
+    }
 }
 
 static void on_thread_exit(void *data)
@@ -234,6 +239,7 @@ static struct cache *own_cache(void)
     else
         cache = window_arena_allocate(cache_bytes);
     unsigned arena = next_arena++ % n_arenas;
+    span_open_arena(arena);
     bool keyed = have_key;
     lock_release(&lock);
     if (!cache)
@@ -254,8 +260,9 @@ static bool grow_limit(struct cache *cache, unsigned class)
     if (more > stack_blocks[class] - limit)
         more = stack_blocks[class] - limit;
     size_t bytes = more * (size_t)sizeclasses[class].block_bytes;
-    if (more == 0 || cache->limit_bytes + bytes > BUDGET_BYTES)
+    if (more == 0 || cache->grown_bytes + bytes > BUDGET_BYTES)
         return false;
+    cache->grown_bytes += bytes;
     set_limit(cache, class, limit + more);
     return true;
 }
@@ -313,7 +320,7 @@ void *cache_take_slow(unsigned class)
         /* Again already: bigger batches, and room for them. */
         if (n >= room / 2)
             grow_limit(cache, class);
-        cache->batch[class] = (uint16_t)clamp(n * 2, 1, cache->limit[class] / 2u);
+        cache->batch[class] = (uint16_t)clamp(n * 2, 1, (cache->limit[class] + 1u) / 2);
     }
     cache->is_active[class] = true;
     publish(cache, class);

@@ -46,7 +46,7 @@ struct cache {
     uint8_t is_active[N_SMALL + 1];  /* refilled or flushed since the last visit of the scavenger */
     uint32_t n_events;
     uint32_t scavenge_class;
-    size_t limit_bytes;      /* sum over classes: limit times block size */
+    size_t grown_bytes;      /* by which the stacks have grown, in blocks' bytes */
     struct cache *next_free; /* cache.c: free_caches */
     void *stacks[];          /* each class: a NULL, its slots, room for the fence behind them */
 };

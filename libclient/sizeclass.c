@@ -4,7 +4,7 @@
 struct sizeclass sizeclasses[N_CLASSES];
 
 /* A span longer than this is not worth what it saves. */
-#define SPAN_MAX_UNITS 8u
+#define SPAN_MAX_UNITS 16u
 
 /* The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
  * a list entry. */
@@ -38,7 +38,7 @@ void sizeclass_init(void)
 
 unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment)
 {
-    if (n_bytes > SMALL_MAX_BYTES || alignment > SMALL_MAX_BYTES)
+    if (n_bytes > SMALL_MAX_BYTES || alignment > UNIT_BYTES)
         return CLASS_NONE;
     /* Spans begin at multiples of UNIT_BYTES, so a block size that is a multiple of the alignment
      * suffices. */

@@ -70,6 +70,8 @@ static void a_batch_goes_home_to_several_arenas(void **state)
     (void)state;
     void *blocks[30];
     for (unsigned arena = 0; arena < 3; arena++)
+        span_open_arena(arena);
+    for (unsigned arena = 0; arena < 3; arena++)
         assert_int_equal(span_take(arena, 7, blocks + arena * 10, 10), 10);
     for (unsigned i = 0; i < 30; i++) { /* mixed */
         void *other = blocks[i * 7 % 30];
