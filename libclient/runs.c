@@ -22,7 +22,7 @@
  */
 #define FIRST_REGION_INDEX       0u
 #define FIRST_REGION_UNITS       24u
-#define FIRST_REGION_LARGE_UNITS 8u
+#define FIRST_REGION_LARGE_UNITS 4u
 
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 

@@ -62,11 +62,15 @@ static uint32_t round_to_power_of_two(uint32_t n)
     return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
 }
 
+/* Below this many SuperSlabs a program is still starting, and leases half of what it has. */
+#define STARTING_SLABS 16u
+
 /* How much to lease when something is wanted: an eighth of what there is, so that the unused tail
- * stays small. */
+ * stays small; more while that is little, so that a cold start is few leases. */
 static uint32_t lease_step(void)
 {
-    uint32_t n = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 8;
+    uint32_t n = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT);
+    n = n < STARTING_SLABS ? n / 2 : n / 8;
     if (n < 2)
         return 2;
     return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : 1u << (31 - __builtin_clz(n));
