@@ -127,9 +127,11 @@ static void free_interior(void)
 static void free_what_never_was(void)
 {
     void *block;
-    span_take(0, N_SMALL, &block, 1);
-    block = (char *)block + sizeclass_bytes(N_SMALL);
-    span_give(N_SMALL, &block, 1);
+    unsigned class =
+        sizeclass_of(FEW_MAX_BYTES); /* several blocks to a span, one carved at a time */
+    span_take(0, class, &block, 1);
+    block = (char *)block + sizeclass_bytes(class);
+    span_give(class, &block, 1);
 }
 
 static void misuse_is_named(void **state)
