@@ -168,7 +168,7 @@ def run(arguments):
             figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
             table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
         return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": rounds_text(rows), "quick": arguments.quick, "seconds": time.time() - started,
-                "machine": machine.describe(arguments.build), "daemon_settings": settings,
+                "machine": {**machine.describe(arguments.build), "first_touch": runner.touched()}, "daemon_settings": settings,
                 "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,
                                 "problem": one.problem} for one in chosen]}
