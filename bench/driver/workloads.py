@@ -166,7 +166,7 @@ def _programs():
                    about="redis-benchmark, 20 connections, pipelines of 8, 200-byte values")
     yield Workload("redis-bgsave", group, "redis-server",
                    ops("redis-bgsave", "redis: SET during BGSAVE", unit="requests/s")
-                   + micros("redis-bgsave-fork", "redis: the fork of BGSAVE", key="fork_us"),
+                   + micros("redis-bgsave-fork", "redis: the fork of BGSAVE, mean of three", key="fork_us"),
                    (200_000, 40_000), max_rounds=3, live_mib=10, foreign=True, scenario="redis-bgsave",
                    about="three snapshots under load; 400-byte values")
     yield Workload("sqlite3", group, "sqlite3 :memory: .read\\ {inputs}/load.sql",
