@@ -55,7 +55,7 @@ bench-programs: $(BENCH_BIN) $(BENCH_DIR)/witness.so
 BENCH_REPORT := $(BUILD)/report
 BENCH_DRIVER  = python3 bench/driver --build $(BUILD) --bench '$(BENCH)' --peers '$(PEERS)' $(if $(ROUNDS),--rounds $(ROUNDS))
 
-.PHONY: bench bench-quick bench-docs profile
+.PHONY: bench bench-quick bench-docs bench-compare profile
 ## make bench        every workload with every allocator, about 15 minutes; the page is build/report/index.html
 bench: all bench-programs
 	$(BENCH_DRIVER) --report $(BENCH_REPORT)
@@ -67,6 +67,10 @@ bench-quick: all bench-programs
 ## make bench-docs   writes docs/benchmarks.md from the last run
 bench-docs:
 	python3 bench/driver --render $(BENCH_REPORT) --docs docs/benchmarks.md
+
+## make bench-compare  OLD=results.json NEW=results.json: do the quiet rows of two runs rank alike?
+bench-compare:
+	python3 bench/driver --compare '$(OLD)' '$(NEW)'
 
 ## make profile      the profile hakmem grew out of, with its targets
 profile: all bench-programs

@@ -43,8 +43,11 @@ class Server:
             time.sleep(0.02)
 
     def cli(self, *words):
-        done = subprocess.run(["redis-cli", "-s", self.socket, *words], check=False, capture_output=True, text=True,
-                              env=self.environment, timeout=30)
+        try:
+            done = subprocess.run(["redis-cli", "-s", self.socket, *words], check=False, capture_output=True, text=True,
+                                  env=self.environment, timeout=10)
+        except subprocess.TimeoutExpired:
+            return ""
         return done.stdout.strip()
 
     def info(self, key):
@@ -74,7 +77,11 @@ class Server:
         """The launcher's figures, once the server has ended."""
         if self.process.poll() is None:
             self.cli("shutdown", "nosave")
-        out, _ = self.process.communicate(timeout=60)
+        try:
+            out, _ = self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()  # the launcher ends the server and says what it saw
+            out, _ = self.process.communicate(timeout=30)
         return json.loads(out) if out.strip() else None
 
 

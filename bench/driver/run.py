@@ -73,8 +73,11 @@ class Runner:
                    "--stdout", out, "--stderr", err]
         for name, value in settings.items():
             options += ["--env", f"{name}={value}"]
-        done = subprocess.run([os.path.join(self.bench, "measure"), *options, "--", *command], check=False,
-                              capture_output=True, text=True, env=self.environment, timeout=timeout_s + 30)
+        try:
+            done = subprocess.run([os.path.join(self.bench, "measure"), *options, "--", *command], check=False,
+                                  capture_output=True, text=True, env=self.environment, timeout=timeout_s + 30)
+        except subprocess.TimeoutExpired:
+            raise RunError("timeout", f"the launcher could not end it within {timeout_s + 30} s") from None
         if done.returncode:
             raise RunError("error", done.stderr.strip() or f"the launcher failed: {done.returncode}")
         figures = json.loads(done.stdout)
