@@ -230,6 +230,13 @@ uint64_t glue_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+void glue_pause_us(uint32_t us)
+{
+    int saved_errno = errno;
+    nanosleep(&(struct timespec){.tv_nsec = (long)us * 1000}, NULL);
+    errno = saved_errno;
+}
+
 void glue_futex_wait(uint32_t *word, uint32_t seen)
 {
     int saved_errno = errno;

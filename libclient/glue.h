@@ -32,7 +32,7 @@ bool glue_unmap(void *at, size_t n_bytes);
 
 /* Anonymous memory at `at` reads as zero from now on and costs nothing until touched. */
 bool glue_purge(void *at, size_t n_bytes);
-/* Brings the pages of a shared mapping in at once instead of fault by fault. A hint. */
+/* Brings the pages of a mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
 /* Asks for huge pages where none are there yet. A hint. */
 void glue_huge_pages(void *at, size_t n_bytes);
@@ -66,6 +66,8 @@ uint32_t glue_thread_id(void);
 bool glue_is_single_threaded(void);
 /* Milliseconds of a monotonic clock, coarse: no system call. */
 uint64_t glue_now_ms(void);
+/* Sleeps for less than a second, or until a signal. */
+void glue_pause_us(uint32_t us);
 
 /* Sleeps while *word == seen. Spurious returns are possible. */
 void glue_futex_wait(uint32_t *word, uint32_t seen);

@@ -41,6 +41,11 @@ bool runs_has_grown(void)
     return atomic_load_relaxed(&has_grown); /* a hint */
 }
 
+void runs_expect_growth(void)
+{
+    atomic_store_relaxed(&has_grown, 1); /* a hint */
+}
+
 void runs_init(void)
 {
     for (unsigned n = 0; n <= UNITS_PER_SUPERSLAB; n++)

@@ -20,6 +20,8 @@
 #define PRIVATE_STEP_SLABS 16u
 /* An empty private SuperSlab is purged when it was not wanted for this long. */
 #define PRIVATE_IDLE_S 1u
+/* How long prewarming waits for a reply that is under way, looking for it every millisecond. */
+#define PREWARM_PATIENCE_MS 50u
 
 static struct lock lock;
 static bool link_is_set_up;
@@ -448,24 +450,56 @@ out:
     return moved;
 }
 
-bool source_prewarm(uint32_t n_slabs)
+static uint32_t warm_missing(uint32_t n_slabs)
 {
-    sigset_t signals;
-    bool ok = true;
-    lock_acquire(&lock);
-    glue_block_signals(&signals);
-    while (freeslabs.n_warm_leased + freeslabs.n_warm_private < (int32_t)n_slabs) {
-        uint32_t first,
-            missing = n_slabs - (uint32_t)(freeslabs.n_warm_leased + freeslabs.n_warm_private);
+    int32_t n_warm = freeslabs.n_warm_leased + freeslabs.n_warm_private;
+    return n_warm < (int32_t)n_slabs ? n_slabs - (uint32_t)n_warm : 0;
+}
+
+/* Leases until there are so many warm SuperSlabs. False: no more is to be had now. */
+static bool prewarm_leased(uint32_t n_slabs)
+{
+    uint32_t missing;
+    while ((missing = warm_missing(n_slabs)) > 0) {
         uint32_t chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
-        if (lease(1u << (31 - __builtin_clz(chunk)), true))
-            continue;
-        ok = map_private(SOURCE_FOR_UNITS, chunk, 1, &first);
-        if (!ok)
-            break;
+        if (!lease(1u << (31 - __builtin_clz(chunk)), true))
+            return false;
+    }
+    return true;
+}
+
+/* The same from private memory, whose pages are brought in here: that is what is asked for. */
+static bool prewarm_private(uint32_t n_slabs)
+{
+    uint32_t missing;
+    while ((missing = warm_missing(n_slabs)) > 0) {
+        uint32_t first, chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
+        if (!map_private(SOURCE_FOR_UNITS, chunk, 1, &first))
+            return false;
+        glue_populate(window_address(first), bytes_of(chunk));
         for (uint32_t i = first; i < first + chunk; i++)
             freeslabs_put_warm(i);
     }
+    return true;
+}
+
+bool source_prewarm(uint32_t n_slabs)
+{
+    sigset_t signals;
+    lock_acquire(&lock);
+    glue_block_signals(&signals);
+    bool ok = prewarm_leased(n_slabs);
+    /* No allocation is held up here, and what came late would be taken in by one that is. */
+    for (unsigned ms = 0; !ok && link_is_pending() && ms < PREWARM_PATIENCE_MS; ms++) {
+        glue_restore_signals(&signals);
+        lock_release(&lock);
+        glue_pause_us(1000);
+        lock_acquire(&lock);
+        glue_block_signals(&signals);
+        ok = prewarm_leased(n_slabs);
+    }
+    ok = ok || prewarm_private(n_slabs);
+    age();
     glue_restore_signals(&signals);
     lock_release(&lock);
     return ok;
