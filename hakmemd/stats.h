@@ -40,6 +40,12 @@ struct stats {
     uint64_t pressure_events_total;
     uint64_t held_bytes; /* of connected clients, from earlier daemons */
 
+    uint64_t n_detached;       /* clients kept over a restart, not back yet */
+    uint64_t reattached_total; /* those that came back */
+    uint64_t stored_descriptors;
+    uint64_t adopted_bytes;
+    uint64_t store_errors_total;
+
     uint64_t n_peers;
     uint64_t n_extents; /* descriptors held for them */
     uint64_t fd_limit;
