@@ -16,7 +16,8 @@ struct detached {
     struct list link; /* adopt.detached */
     struct adopt *adopt;
     struct client *client;
-    int pidfd; /* -1: not to be had */
+    int pidfd;    /* -1: not to be had */
+    bool is_gone; /* the process has ended already */
     struct event exit_event;
 };
 
@@ -83,6 +84,7 @@ static struct detached *detached_new(struct adopt *adopt, struct client *client)
     detached->adopt = adopt;
     detached->client = client;
     detached->pidfd = (int)syscall(SYS_pidfd_open, client->pid, 0);
+    detached->is_gone = detached->pidfd < 0 && errno == ESRCH;
     list_push_back(&adopt->detached, &detached->link);
     adopt->stats->n_detached++;
     if (detached->pidfd >= 0) {
@@ -168,6 +170,17 @@ static void adopt_all(struct adopt *adopt, struct client **clients)
     }
 }
 
+/* When their extents are theirs again, to go the way of a client's that ends. */
+static void give_up_the_gone(struct adopt *adopt)
+{
+    list_for_each_safe(it, &adopt->detached)
+    {
+        struct detached *detached = list_entry(it, struct detached, link);
+        if (detached->is_gone)
+            give_up(detached);
+    }
+}
+
 int adopt_init(struct adopt *adopt, uint64_t reattach_ms, struct event_base *base,
                struct leases *leases, struct quota *quota, struct ledgers *ledgers,
                struct cgroups *cgroups, struct store *store, struct stats *stats)
@@ -191,6 +204,7 @@ int adopt_init(struct adopt *adopt, uint64_t reattach_ms, struct event_base *bas
     adopt_all(adopt, clients);
     free(clients);
     store_finish_adoption(store);
+    give_up_the_gone(adopt);
     if (stats->n_detached > 0) {
         struct timeval wait = clock_timeval(reattach_ms);
         evtimer_add(adopt->timer, &wait);

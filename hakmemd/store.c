@@ -270,9 +270,9 @@ static void sort_passed(struct store *store, struct store_passed *passed, bool h
     for (size_t i = 0; i < passed->n; i++) {
         uint32_t index;
         struct stat status;
-        if (passed->fds[i] < 0 || !parse_name(passed->names[i], &index))
+        if (passed->fds[i] < 0)
             continue;
-        if (index == 0 || store->passed[index] != -1) {
+        if (!parse_name(passed->names[i], &index) || index == 0 || store->passed[index] != -1) {
             refuse_passed(store, passed, i);
             continue;
         }
