@@ -122,12 +122,14 @@ static int send_removals(struct store *store, unsigned *n_left)
 }
 
 /* It waits no longer: it was sent, or need not be. */
-static void end_wait(struct store_entry *entry)
+static void end_wait(struct store *store, struct store_entry *entry)
 {
     list_remove(&entry->link);
     entry->is_waiting = false;
-    if (entry->owns_fd)
+    if (entry->owns_fd) {
         close(entry->fd);
+        store->stats->n_waiting--;
+    }
     entry->owns_fd = false;
     entry->fd = -1;
 }
@@ -143,7 +145,7 @@ static int send_waiting(struct store *store, uint64_t now_ms, unsigned *n_left)
             return r;
         --*n_left;
         store->stats->stored_descriptors++;
-        end_wait(entry);
+        end_wait(store, entry);
     }
     return 0;
 }
@@ -446,6 +448,7 @@ bool store_add(struct store *store, struct store_entry *entry, const struct stor
                                   .owns_fd = owns_fd,
                                   .is_waiting = true,
                                   .due_ms = clock_now_ms() + store->after_ms};
+    store->stats->n_waiting += owns_fd;
     write_record(store, entry->index, &whole);
     list_push_back(&store->waiting, &entry->link);
     schedule(store, store->after_ms);
@@ -467,7 +470,7 @@ static void forget(struct store *store, struct store_entry *entry)
     uint32_t index = entry->index;
     bool was_sent = !entry->is_waiting;
     if (entry->is_waiting)
-        end_wait(entry);
+        end_wait(store, entry);
     entry->index = 0;
     if (store->is_frozen)
         return;
