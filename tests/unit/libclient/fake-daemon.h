@@ -146,7 +146,12 @@ struct grant_spec {
     size_t n_fds_missing;
     size_t n_fds_extra;
     uint64_t id_offset;
+    uint64_t client_id; /* 0: not one that outlives its daemon */
+    size_t n_token_bytes;
+    bool reattached;
 };
+
+static const unsigned char fake_token[17] = "sixteen bytes...";
 
 static inline struct grant_spec grant_good(size_t n)
 {
@@ -200,7 +205,7 @@ static inline void fake_grant(struct fake *fake, uint64_t id, bool is_hello,
     int fds[2 * CONN_MAX_FDS];
     size_t n_fds = 0;
 
-    if (is_hello)
+    if (is_hello && !spec->reattached)
         fds[n_fds++] = ledger_fd_new(spec);
     for (size_t i = 0; i < spec->n_extents; i++) {
         const struct extent_spec *extent = &spec->extents[i];
@@ -219,6 +224,11 @@ static inline void fake_grant(struct fake *fake, uint64_t id, bool is_hello,
 
     hello.version = spec->version;
     hello.ledger_slots = spec->ledger_slots;
+    hello.reattached = spec->reattached;
+    hello.client_id = spec->client_id;
+    hello.features = spec->client_id != 0;
+    hello.reattach_token.data = (unsigned char *)fake_token;
+    hello.reattach_token.len = spec->n_token_bytes;
     hello.n_extents = lease.n_extents = spec->n_extents;
     hello.extents = lease.extents = list;
     reply.id = id + spec->id_offset;
