@@ -53,6 +53,9 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->collapse_total = stats->collapse_total;
     out->pressure_events_total = stats->pressure_events_total;
     out->accept_errors_total = stats->accept_errors_total;
+    out->reattached_total = stats->reattached_total;
+    out->adopted_bytes = stats->adopted_bytes;
+    out->store_errors_total = stats->store_errors_total;
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
@@ -80,6 +83,8 @@ void control_stats(struct control *control, struct control_reply *memory, Hakmem
     out->uptime_seconds = (clock_now_ms() - stats->started_ms) / 1000;
     out->pressure_level = (uint32_t)pressure_level(control->pressure);
     out->held_bytes = stats->held_bytes;
+    out->detached_clients = stats->n_detached;
+    out->stored_descriptors = stats->stored_descriptors;
     out->stock_target_bytes = pool_target_bytes(control->pool);
     reply->body_case = HAKMEM__REPLY__BODY_STATS;
     reply->stats = out;

@@ -93,6 +93,10 @@ struct quota_limits quota_user_limits(const struct quota_user *user);
 /* Charges the user. 0, or QUOTA_EXCEEDED (nothing is charged then). `charge` must be uncharged. */
 int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
                  uint64_t amount);
+/* Charges beyond the limit if need be: what is held already, whatever the limit is now.
+ * QUOTA_EXCEEDED: the sum would overflow. */
+int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
+                      enum quota_resource resource, uint64_t amount);
 /* The charge's destructor. Uncharged: does nothing. */
 void quota_discharge(struct quota_charge *charge);
 

@@ -40,8 +40,15 @@ struct stats {
     uint64_t pressure_events_total;
     uint64_t held_bytes; /* of connected clients, from earlier daemons */
 
+    uint64_t n_detached;       /* clients kept over a restart, not back yet */
+    uint64_t reattached_total; /* those that came back */
+    uint64_t stored_descriptors;
+    uint64_t adopted_bytes;
+    uint64_t store_errors_total;
+
     uint64_t n_peers;
     uint64_t n_extents; /* descriptors held for them */
+    uint64_t n_waiting; /* descriptors held until the service manager has them */
     uint64_t fd_limit;
 };
 
@@ -53,7 +60,7 @@ static inline uint64_t stats_denied_total(const struct stats *stats)
 }
 
 /* Descriptors in use, from above: an extent one, a peer two (socket, pidfd) and up to 16 on their
- * way to it. */
+ * way to it, a detached client its pidfd. */
 uint64_t stats_fds_used(const struct stats *stats);
 
 /* What descriptors are wanted for; the later ones may take more of them, so that neither stock nor

@@ -23,7 +23,7 @@ static size_t extent_bytes(const struct superslab *slab)
     return (size_t)slab->extent_slabs << SUPERSLAB_SHIFT;
 }
 
-/* The connection whose words are looked at: link.c's, as of the last extents_sync(). */
+/* The ledger whose words are heeded: link.c's, as of the last extents_sync(). */
 static struct ledger *ledger;
 static uint32_t generation;
 
@@ -260,13 +260,13 @@ static void rescue_all(uint32_t begin, uint32_t end)
 
 void extents_sync(void)
 {
-    if (link_ledger() == ledger && (!ledger || link_generation() == generation))
+    if (link_words() == ledger && (!ledger || link_generation() == generation))
         return;
     if (ledger) {
         rescue_all(0, window.high_low);
         rescue_all(window.n_apart, window.high_apart);
     }
-    ledger = link_ledger();
+    ledger = link_words();
     generation = link_generation();
 }
 
@@ -283,6 +283,9 @@ bool extents_is_current(uint32_t index)
 enum extents_worth extents_worth(uint32_t first)
 {
     struct superslab *slab = window_slab(first);
+    /* While the daemon is being restarted nobody could be told, and it may be the next one's. */
+    if (extents_is_current(first) && !link_ledger())
+        return EXTENTS_IN_USE;
     bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab);
     uint32_t now_s = (uint32_t)(glue_now_ms() / 1000);
     for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
