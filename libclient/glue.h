@@ -27,6 +27,19 @@ bool glue_map_private(void *at, size_t n_bytes);
  * of what is there. */
 bool glue_map_shared(void *at, size_t n_bytes, int fd);
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset);
+/* The file again, at an address of the kernel's choice, shared and out of reach (PROT_NONE). NULL:
+ * no address space. */
+void *glue_map_untouched(size_t n_bytes, int fd);
+/* The same from `offset` on; absent from children and core dumps. */
+void *glue_map_alias(size_t n_bytes, int fd, size_t offset);
+/* Alias memory within reach, or out of it again. */
+bool glue_reach(void *at, size_t n_bytes, bool in_reach);
+/* Frees the file's pages behind a shared mapping that is in reach; other mappings' private copies
+ * stay. */
+bool glue_free_file_pages(void *at, size_t n_bytes);
+/* A page that reads as zero in every process that is made from this one by copying its address
+ * space, or NULL. */
+void *glue_map_wiped_on_fork(void);
 /* Back to address space without memory. */
 bool glue_unmap(void *at, size_t n_bytes);
 
@@ -77,7 +90,11 @@ void glue_futex_wake_one(uint32_t *word);
 void glue_block_signals(sigset_t *saved);
 void glue_restore_signals(const sigset_t *saved);
 
-/* System calls made so far by this file. */
+/* Page faults of this process so far, of all its threads. */
+uint64_t glue_n_faults(void);
+
+/* System calls made so far by this file, and those that others report. */
 uint64_t glue_n_syscalls(void);
+void glue_count_syscalls(uint64_t n);
 
 #endif

@@ -13,6 +13,7 @@
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/lock.h"
+#include "libclient/originals.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -309,6 +310,7 @@ static void age(void)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
         return_extents(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
+    originals_give_back(ORIGINALS_AT_SLOW_PATH);
     /* A program that has had, or wanted, a daemon looks for the next one before it is in need. */
     if (!link_ledger() && !link_is_pending() && (stats.leases > 0 || stats.fallbacks > 0))
         lease(1, false);
@@ -512,6 +514,9 @@ size_t source_trim(size_t keep_bytes)
     glue_block_signals(&signals);
     collect();
     size_t n_bytes = purge_private(0, keep_bytes) + return_extents(UINT32_MAX);
+    uint64_t before = originals_counters()->given_back_bytes;
+    originals_give_back(ORIGINALS_NOW);
+    n_bytes += originals_counters()->given_back_bytes - before;
     glue_restore_signals(&signals);
     lock_release(&lock);
     return n_bytes;
@@ -550,11 +555,13 @@ bool source_init(void)
 
 /* ---- fork ---- */
 
-void source_fork_convert(void)
+void source_fork_convert(bool is_interrupted)
 {
     /* First of all: an extent that came in after the walk would stay shared with the child. */
     if (link_is_pending())
         collect();
+    if (!is_interrupted)
+        originals_give_back(ORIGINALS_AT_SLOW_PATH);
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part];) {

@@ -75,6 +75,7 @@ struct superslab {
     uint32_t idle_since_s; /* SUPERSLAB_FREE: when it became so, coarse seconds */
     uint64_t extent_id;
     int extent_fd; /* in the extent's first SuperSlab: for the conversion at fork; -1 none */
+    uint32_t era;  /* originals.h */
     uint64_t extent_inode;
 
     /* huge.c: in the first SuperSlab of a block. */
