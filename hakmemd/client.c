@@ -122,6 +122,11 @@ static void empty_slots(struct client *client, const struct extent *extent)
     }
 }
 
+static uint64_t slabs_bytes(unsigned slabs)
+{
+    return (uint64_t)__builtin_popcount(slabs) << SUPERSLAB_SHIFT;
+}
+
 int client_add_extent(struct client *client, struct extent *extent)
 {
     check_or_trap(extent->state == EXTENT_LEASED && !extent->client);
@@ -136,6 +141,7 @@ int client_add_extent(struct client *client, struct extent *extent)
     empty_slots(client, extent);
     list_push_back(&client->leases, &extent->link);
     client->leased_bytes += extent_bytes(extent);
+    cgroup_add_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
     client->n_leases_total++;
     return 0;
 }
@@ -146,7 +152,15 @@ void client_remove_extent(struct client *client, struct extent *extent)
     slots_return(client->slots, extent->first_slot, extent->n_slabs);
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
+    cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
     extent->client = NULL;
+}
+
+void client_note_punched(struct extent *extent, uint16_t slabs)
+{
+    extent->punched_slabs |= slabs;
+    cgroup_remove_leased(extent->client->cgroup, slabs_bytes(extent->paid_slabs & slabs));
+    extent->paid_slabs &= (uint16_t)~slabs;
 }
 
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),

@@ -82,6 +82,10 @@ int client_add_extent(struct client *client, struct extent *extent);
 /* Takes it off again. Its slots' words stay as they are: the client may outlive the connection. */
 void client_remove_extent(struct client *client, struct extent *extent);
 
+/* SuperSlabs of a leased extent have lost their pages, or some: new ones will be charged to the
+ * client. */
+void client_note_punched(struct extent *extent, uint16_t slabs);
+
 /*
  * Submits work on a leased extent: run() on a worker, then done() on the loop, which is to call
  * client_end_work() last. No extent leaves the client, and no client ends, with work in flight;

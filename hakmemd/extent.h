@@ -83,6 +83,8 @@ struct extent {
     enum extent_state state;
     uint16_t huge_slabs;    /* bit per SuperSlab: a 2 MiB page, as last measured */
     uint16_t punched_slabs; /* bit per SuperSlab: punched at some time in this lease */
+    uint16_t paid_slabs;    /* bit per SuperSlab: its pages are the daemon's, as the kernel charges
+                               them; those of the others are the client's, once it touches them */
 
     struct quota_charge charge;
     struct client *client; /* while LEASED */

@@ -170,6 +170,7 @@ static void put_fresh(struct pool *pool, struct extent *extent)
 {
     unsigned order = extent_order(extent->n_slabs);
     extent_change_state(extent, EXTENT_STOCK);
+    extent->paid_slabs = extent_all_slabs(extent);
     list_push_front(&pool->fresh[order], &extent->link);
     pool->n_fresh[order]++;
     pool->fresh_bytes += extent_bytes(extent);
@@ -251,7 +252,7 @@ static bool begin_prewarm(struct pool *pool, unsigned order)
         backing = BACKING_AUTO;
     struct extent *extent;
     if (!stats_fds_available(pool->stats, FDS_FOR_STOCK, 1) ||
-        !cgroup_has_room(pool->cgroup, order_bytes(order))) {
+        !cgroup_has_room(pool->cgroup, order_bytes(order), CGROUP_PAYS_ITSELF)) {
         pool->retry_ms = clock_now_ms() + RETRY_MS;
         schedule_tick(pool);
         return false;
@@ -307,6 +308,7 @@ void pool_put_recycled(struct pool *pool, struct extent *extent)
     }
     unsigned order = extent_order(extent->n_slabs);
     extent_change_state(extent, EXTENT_RECYCLED);
+    extent->paid_slabs = extent_all_slabs(extent);
     extent->due_ms = clock_now_ms() + pool->settings.recycled_ms;
     list_push_front(&user->shelf[order], &extent->link);
     list_push_back(&pool->recycled, &extent->age_link);

@@ -121,7 +121,7 @@ static bool is_worth_scrubbing(const struct scrub *scrub, const struct extent *e
 {
     return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
            pool_wants_recycled(scrub->pool, extent_bytes(extent)) &&
-           cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent));
+           cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent), CGROUP_PAYS_ITSELF);
 }
 
 static void begin_scrub(struct scrub *scrub, struct extent *extent)

@@ -300,8 +300,8 @@ static int init_memory(struct server *server)
         return r;
     extents_init(&server->extents, &server->stats, server->workers);
     ledgers_init(&server->ledgers, server->workers);
-    cgroups_init(&server->cgroups);
-    server->own_cgroup = cgroups_get(&server->cgroups, getpid());
+    cgroups_init(&server->cgroups, &settings->host);
+    server->own_cgroup = cgroups_get_own(&server->cgroups);
     r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
                   server->own_cgroup, &server->stats);
     if (r == 0)

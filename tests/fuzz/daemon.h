@@ -55,7 +55,7 @@ static inline struct daemon *daemon_new(void)
     quota_init(&d->quota, &quota);
     check_or_trap(workers_new(d->base, &d->workers) == 0);
     extents_init(&d->extents, &d->stats, d->workers);
-    cgroups_init(&d->cgroups);
+    cgroups_init(&d->cgroups, &host_default);
     ledgers_init(&d->ledgers, d->workers);
     int r = pool_init(&d->pool, &pool, d->base, &d->extents, d->workers, NULL, &d->stats);
     check_or_trap(r == 0);

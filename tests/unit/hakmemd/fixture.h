@@ -60,7 +60,7 @@ static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes
     f->stats.fd_limit = 1000;
     assert_int_equal(workers_new(f->base, &f->workers), 0);
     extents_init(&f->extents, &f->stats, f->workers);
-    cgroups_init(&f->cgroups);
+    cgroups_init(&f->cgroups, &host_default);
     ledgers_init(&f->ledgers, f->workers);
     quota_init(&f->quota, &fixture_quota);
     assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, NULL, &f->stats),
