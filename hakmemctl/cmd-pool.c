@@ -66,7 +66,8 @@ static int print_pool(const Hakmem__PoolReply *pool)
     print_text("backing wanted", pool->backing_wanted);
     print_text("backing achieved", pool->backing_achieved);
     print_text("shmem_enabled", pool->shmem_enabled);
-    print_text("pressure source", pool->pressure_source);
+    print_text("pressure source",
+               pool->pressure_sources[0] ? pool->pressure_sources : pool->pressure_source);
     printf("%-18s %" PRIu64 " of %" PRIu64 "\n", "descriptors", pool->fd_used, pool->fd_limit);
     return print_orders(pool);
 }

@@ -128,7 +128,8 @@ void control_pool(struct control *control, struct control_reply *memory, Hakmem_
     out->backing_achieved = (char *)pool->achieved;
     read_shmem_enabled(memory->shmem_enabled, sizeof(memory->shmem_enabled));
     out->shmem_enabled = memory->shmem_enabled;
-    out->pressure_source = (char *)pressure_source(control->pressure);
+    out->pressure_source = (char *)signs_source(&control->pressure->signs);
+    out->pressure_sources = (char *)signs_description(&control->pressure->signs);
     out->fd_limit = control->stats->fd_limit;
     out->fd_used = stats_fds_used(control->stats);
     out->lease_rate_bytes_per_second = pool->rate_bytes;

@@ -202,6 +202,16 @@ static void note_failure(struct pool *pool, const struct extent *extent, int err
                                          : ", will try again");
 }
 
+/* Begun before pressure came, and more than is to be held now. */
+static bool is_surplus(const struct pool *pool, unsigned order)
+{
+    uint64_t n_wanted[POOL_N_ORDERS];
+    if (pool->mode < POOL_NO_SPARE)
+        return false;
+    plan(pool, 0, n_wanted);
+    return pool->n_fresh[order] >= n_wanted[order];
+}
+
 static void prewarm_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
@@ -209,7 +219,7 @@ static void prewarm_done(struct worker_job *job)
     pool->n_jobs--;
     pool->n_warming[extent_order(extent->n_slabs)]--;
     pool->warming_bytes -= extent_bytes(extent);
-    if (job->cancelled || pool->mode == POOL_CLOSED) {
+    if (job->cancelled || is_surplus(pool, extent_order(extent->n_slabs))) {
         extent_discard(extent);
         return;
     }
@@ -372,6 +382,8 @@ static void shrink(struct pool *pool)
     uint64_t slack = (target >> SLACK_SHIFT) + order_bytes(EXTENT_MAX_ORDER);
     if (pool->mode >= POOL_NO_SPARE)
         drop_recycled(pool, UINT64_MAX);
+    if (pool->mode >= POOL_MINIMUM) /* what is dropped now is not to be made again unasked */
+        forget_demand(pool);
     if (pool->mode >= POOL_NO_SPARE || pool->fresh_bytes > target + slack)
         drop_fresh(pool);
 }

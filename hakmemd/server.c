@@ -313,9 +313,9 @@ static int init_memory(struct server *server)
     r = reclaim_init(&server->reclaim, settings->idle_ms, server->base, &server->leases.clients,
                      &server->stats);
     if (r == 0)
-        r = pressure_init(&server->pressure, &settings->pressure, server->base, &server->pool,
-                          &server->reclaim, &server->leases.clients, &server->leases.refusing,
-                          &server->stats);
+        r = pressure_init(&server->pressure, &settings->pressure, &settings->host, &server->cgroups,
+                          server->base, &server->pool, &server->reclaim, &server->leases.clients,
+                          &server->leases.refusing, &server->stats);
     return r;
 }
 

@@ -64,8 +64,8 @@ static inline struct daemon *daemon_new(void)
     leases_init(&d->leases, &d->pool, &d->scrub, &d->reclaim, &d->stats);
     r = reclaim_init(&d->reclaim, 1, d->base, &d->leases.clients, &d->stats);
     check_or_trap(r == 0);
-    r = pressure_init(&d->pressure, &pressure, d->base, &d->pool, &d->reclaim, &d->leases.clients,
-                      &d->leases.refusing, &d->stats);
+    r = pressure_init(&d->pressure, &pressure, &host_default, &d->cgroups, d->base, &d->pool,
+                      &d->reclaim, &d->leases.clients, &d->leases.refusing, &d->stats);
     check_or_trap(r == 0);
     d->control = (struct control){.quota = &d->quota,
                                   .ledgers = &d->ledgers,
