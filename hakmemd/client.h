@@ -34,6 +34,7 @@ struct client {
     uint64_t held_bytes;
     struct quota_user *user;
     struct cgroup *cgroup;      /* or NULL */
+    unsigned node;              /* of its last request's processor; may be TOPOLOGY_ANY_NODE */
     struct quota_charge charge; /* QUOTA_CLIENTS */
     struct ledger_mapping *mapping;
     struct ledger *ledger; /* the mapping's */

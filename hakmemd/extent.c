@@ -42,6 +42,7 @@ int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing ba
     extent->id = ++extents->last_id;
     extent->n_slabs = n_slabs;
     extent->work.backing = backing;
+    extent->work.binding = TOPOLOGY_UNBOUND;
     list_init(&extent->link);
     list_init(&extent->age_link);
     list_push_back(bucket(extents, extent->id), &extent->hash_link);

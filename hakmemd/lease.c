@@ -33,6 +33,11 @@ void lease_add_client(struct leases *leases, struct client *client)
     leases->n_clients++;
 }
 
+void lease_set_cpu(struct leases *leases, struct client *client, uint32_t cpu_plus_one)
+{
+    client->node = topology_node_of_cpu(leases->pool->topology, cpu_plus_one);
+}
+
 static uint64_t order_bytes(unsigned order)
 {
     return (uint64_t)SUPERSLAB_BYTES << order;
@@ -95,7 +100,7 @@ static int make_cold(struct leases *leases, struct client *client, unsigned low,
             return LEASE_CGROUP_LIMIT;
         high--;
     }
-    if (pool_make_cold(leases->pool, high, extent_out) < 0)
+    if (pool_make_cold(leases->pool, client->node, high, extent_out) < 0)
         return LEASE_NO_MEMORY;
     cgroup_take(client->cgroup, order_bytes(high));
     leases->stats->cold_leases_total++;
@@ -115,7 +120,7 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
     int r = charge_user(leases, client, low, &high, &charge);
     if (r != 0)
         return r;
-    extent = pool_take_fresh(leases->pool, low, high);
+    extent = pool_take_fresh(leases->pool, client->node, low, high);
     if (!extent) {
         r = may_be_cold ? make_cold(leases, client, low, high, &extent) : LEASE_NO_MEMORY;
         if (r != 0) {
@@ -135,7 +140,7 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
 static int take_one(struct leases *leases, struct client *client, unsigned low, unsigned high,
                     bool may_be_cold, struct extent **extent_out)
 {
-    struct extent *extent = pool_take_recycled(leases->pool, client->user, low, high);
+    struct extent *extent = pool_take_recycled(leases->pool, client->user, client->node, low, high);
     if (extent) {
         leases->stats->reused_bytes_total += extent_bytes(extent);
         *extent_out = extent;
@@ -198,7 +203,7 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
         if (r == 0)
             r = hand_over(leases, client, extent, &grants[n]);
         if (r == 0) {
-            pool_note_demand(leases->pool, high, extent_bytes(extent));
+            pool_note_demand(leases->pool, client->node, high, extent_bytes(extent));
             n_left -= extent->n_slabs;
             n++;
         }

@@ -45,6 +45,7 @@ struct server {
     struct cgroups cgroups;
     struct cgroup *own_cgroup;
     struct ledgers ledgers;
+    struct topology topology;
     struct pool pool;
     struct scrub scrub;
     struct reclaim reclaim;
@@ -300,10 +301,11 @@ static int init_memory(struct server *server)
         return r;
     extents_init(&server->extents, &server->stats, server->workers);
     ledgers_init(&server->ledgers, server->workers);
+    topology_init(&server->topology, &settings->host);
     cgroups_init(&server->cgroups, &settings->host);
     server->own_cgroup = cgroups_get_own(&server->cgroups);
     r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
-                  server->own_cgroup, &server->stats);
+                  server->own_cgroup, &server->topology, &server->stats);
     if (r == 0)
         r = scrub_init(&server->scrub, settings->reuse, server->base, &server->pool,
                        server->workers, &server->stats);

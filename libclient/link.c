@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -196,12 +197,19 @@ static bool request_send_pending(Hakmem__Request *request, enum link_state state
     return true;
 }
 
+/* Where the thread that asks runs: the daemon has memory near it. From the vDSO: no system call. */
+static uint32_t cpu_plus_one(void)
+{
+    return (uint32_t)(sched_getcpu() + 1); /* 0 where it cannot be told */
+}
+
 static bool lease_send(void)
 {
     Hakmem__Lease lease = HAKMEM__LEASE__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     lease.n_slabs = self.want_slabs;
     lease.run_slabs = self.want_run;
+    lease.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_LEASE;
     request.lease = &lease;
     return request_send_pending(&request, STATE_LEASE_SENT);
@@ -215,6 +223,7 @@ static bool hello_send(void)
     hello.version_max = WIRE_VERSION_MAX;
     hello.want_slabs = self.want_slabs < HELLO_MAX_SLABS ? self.want_slabs : HELLO_MAX_SLABS;
     hello.held_bytes = self.held_bytes;
+    hello.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     return request_send_pending(&request, STATE_HELLO_SENT);

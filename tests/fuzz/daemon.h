@@ -26,6 +26,7 @@ struct daemon {
     struct quota quota;
     struct cgroups cgroups;
     struct ledgers ledgers;
+    struct topology topology;
     struct pool pool;
     struct scrub scrub;
     struct reclaim reclaim;
@@ -57,7 +58,9 @@ static inline struct daemon *daemon_new(void)
     extents_init(&d->extents, &d->stats, d->workers);
     cgroups_init(&d->cgroups, &host_default);
     ledgers_init(&d->ledgers, d->workers);
-    int r = pool_init(&d->pool, &pool, d->base, &d->extents, d->workers, NULL, &d->stats);
+    topology_init(&d->topology, &host_default);
+    int r =
+        pool_init(&d->pool, &pool, d->base, &d->extents, d->workers, NULL, &d->topology, &d->stats);
     check_or_trap(r == 0);
     r = scrub_init(&d->scrub, REUSE_SAME_USER, d->base, &d->pool, d->workers, &d->stats);
     check_or_trap(r == 0);

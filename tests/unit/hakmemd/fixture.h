@@ -36,6 +36,7 @@ struct fixture {
     struct quota quota;
     struct cgroups cgroups;
     struct ledgers ledgers;
+    struct topology topology;
     struct pool pool;
     struct scrub scrub;
     struct reclaim reclaim;
@@ -46,8 +47,10 @@ static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user
                                                                  .bytes_per_client = 512 * MIB,
                                                                  .clients_per_user = 100}};
 
-static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
-                                          uint64_t recycled_ms, uint64_t idle_ms)
+/* `topology` is copied; NULL: one node. */
+static inline struct fixture *fixture_new_on(const struct topology *topology, uint64_t min_bytes,
+                                             uint64_t max_bytes, uint64_t recycled_ms,
+                                             uint64_t idle_ms)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct pool_settings pool = {.min_bytes = min_bytes,
@@ -63,13 +66,23 @@ static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes
     cgroups_init(&f->cgroups, &host_default);
     ledgers_init(&f->ledgers, f->workers);
     quota_init(&f->quota, &fixture_quota);
-    assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, NULL, &f->stats),
-                     0);
+    f->topology.n_nodes = 1;
+    if (topology)
+        f->topology = *topology;
+    assert_int_equal(
+        pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, NULL, &f->topology, &f->stats),
+        0);
     assert_int_equal(
         scrub_init(&f->scrub, REUSE_SAME_USER, f->base, &f->pool, f->workers, &f->stats), 0);
     leases_init(&f->leases, &f->pool, &f->scrub, &f->reclaim, &f->stats);
     assert_int_equal(reclaim_init(&f->reclaim, idle_ms, f->base, &f->leases.clients, &f->stats), 0);
     return f;
+}
+
+static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
+                                          uint64_t recycled_ms, uint64_t idle_ms)
+{
+    return fixture_new_on(NULL, min_bytes, max_bytes, recycled_ms, idle_ms);
 }
 
 /* Clients must have ended. Everything that was created must have been discarded. */
