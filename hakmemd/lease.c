@@ -120,7 +120,7 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
     int r = charge_user(leases, client, low, &high, &charge);
     if (r != 0)
         return r;
-    extent = pool_take_fresh(leases->pool, client->node, low, high);
+    extent = pool_take_fresh(leases->pool, client->user, client->node, low, high);
     if (!extent) {
         r = may_be_cold ? make_cold(leases, client, low, high, &extent) : LEASE_NO_MEMORY;
         if (r != 0) {

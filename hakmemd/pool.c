@@ -55,7 +55,8 @@ static void plan(const struct pool *pool, uint64_t beside,
 
 static bool needs_tick(const struct pool *pool)
 {
-    return !demand_is_over(&pool->demand) || !list_is_empty(&pool->recycled) || pool->retry_ms != 0;
+    return !demand_is_over(&pool->demand) || !list_is_empty(&pool->recycled) ||
+           pool->retry_ms != 0 || pool->fairshare.n_takers > 0;
 }
 
 static void schedule_tick(struct pool *pool)
@@ -123,32 +124,43 @@ static unsigned fullest_node(const struct pool *pool)
     return fullest;
 }
 
-static struct extent *take_from_node(struct pool *pool, unsigned node, unsigned low, unsigned high)
+static struct extent *find_on_node(struct pool *pool, unsigned node, unsigned low, unsigned high)
 {
     for (unsigned order = high + 1; order-- > low;) {
         struct list *first = list_first(&pool->fresh[node][order]);
         if (first)
-            return take_off(pool, list_entry(first, struct extent, link));
+            return list_entry(first, struct extent, link);
     }
     return NULL;
 }
 
-struct extent *pool_take_fresh(struct pool *pool, unsigned node, unsigned low, unsigned high)
+static struct extent *find_nearest(struct pool *pool, unsigned node, unsigned low, unsigned high)
 {
-    const struct topology *topology = pool->topology;
-    unsigned near = node == TOPOLOGY_ANY_NODE ? fullest_node(pool) : node;
-    for (unsigned i = 0; i < topology->n_nodes; i++) {
-        unsigned from = topology->nodes[near].by_distance[i];
-        struct extent *extent = take_from_node(pool, from, low, high);
-        if (!extent)
-            continue;
-        if (node != TOPOLOGY_ANY_NODE && from != node) {
-            pool->n_remote[node]++;
-            pool->stats->remote_leases_total++;
-        }
-        return extent;
+    const struct topology_node *near =
+        &pool->topology->nodes[node == TOPOLOGY_ANY_NODE ? fullest_node(pool) : node];
+    struct extent *extent = NULL;
+    for (unsigned i = 0; i < pool->topology->n_nodes && !extent; i++)
+        extent = find_on_node(pool, near->by_distance[i], low, high);
+    return extent;
+}
+
+/* The largest first, and never a smaller one for want of a claim to the largest: so what others
+ * have a claim to is left in small extents, which anybody can use. */
+struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsigned node,
+                               unsigned low, unsigned high)
+{
+    struct extent *extent = find_nearest(pool, node, low, high);
+    fairshare_note_asked(&pool->fairshare, user, order_bytes(high));
+    schedule_tick(pool);
+    if (!extent ||
+        !fairshare_permits(&pool->fairshare, user, extent_bytes(extent), pool->fresh_bytes))
+        return NULL;
+    fairshare_note_taken(&pool->fairshare, user, extent_bytes(extent));
+    if (node != TOPOLOGY_ANY_NODE && extent->node != node) {
+        pool->n_remote[node]++;
+        pool->stats->remote_leases_total++;
     }
-    return NULL;
+    return take_off(pool, extent);
 }
 
 int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out)
@@ -418,6 +430,7 @@ static void on_refill(evutil_socket_t fd, short what, void *data)
 void pool_tick(struct pool *pool)
 {
     demand_fade(&pool->demand);
+    fairshare_fade(&pool->fairshare);
     drop_recycled(pool, clock_now_ms());
     shrink(pool);
     refill(pool);
@@ -477,6 +490,7 @@ int pool_init(struct pool *pool, const struct pool_settings *settings, struct ev
         for (unsigned order = 0; order < POOL_N_ORDERS; order++)
             list_init(&pool->fresh[node][order]);
     list_init(&pool->recycled);
+    fairshare_init(&pool->fairshare);
     pool->tick_event = evtimer_new(base, on_tick, pool);
     pool->refill_event = evtimer_new(base, on_refill, pool);
     if (!pool->tick_event || !pool->refill_event)
@@ -491,6 +505,7 @@ void pool_deinit(struct pool *pool)
         return;
     pool->mode = POOL_CLOSED;
     pool_trim(pool);
+    fairshare_deinit(&pool->fairshare);
     if (pool->tick_event)
         event_free(pool->tick_event);
     if (pool->refill_event)

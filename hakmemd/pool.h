@@ -28,6 +28,7 @@
 #include "hakmemd/cgroup.h"
 #include "hakmemd/demand.h"
 #include "hakmemd/extent.h"
+#include "hakmemd/fairshare.h"
 #include "hakmemd/topology.h"
 
 #define POOL_N_ORDERS DEMAND_N_ORDERS
@@ -78,6 +79,7 @@ struct pool {
     uint64_t recycled_bytes;
 
     struct demand demand;
+    struct fairshare fairshare;
 
     const char *achieved; /* backing of the last extent prewarmed, as measured */
 };
@@ -103,8 +105,10 @@ void pool_set_mode(struct pool *pool, enum pool_mode mode);
  * or NULL. Of several the one on `node` (which may be TOPOLOGY_ANY_NODE, as below). */
 struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned node,
                                   unsigned low, unsigned high);
-/* The same of the fresh stock, from the nearest node that has any; STOCK and off it. */
-struct extent *pool_take_fresh(struct pool *pool, unsigned node, unsigned low, unsigned high);
+/* The same of the fresh stock, from the nearest node that has any, within the user's fair share;
+ * STOCK and off it. */
+struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsigned node,
+                               unsigned low, unsigned high);
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
 int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out);
 /* Tells what a client took, from wherever: n_bytes, for want of an extent of `order` on `node`.

@@ -140,6 +140,82 @@ static void test_sizes(void **state)
     }
 }
 
+/* ---- users ---- */
+
+/* Leases, in whatever sizes there are, until one is cold; gives all of it back. Bytes that came
+ * from the stock. */
+static uint64_t take_all(struct fixture *f, struct fixture_client *c)
+{
+    uint64_t cold = f->stats.cold_leases_total, n_bytes = 0;
+    do {
+        assert_int_equal(lease_grant(&f->leases, c->client, 16, 1, 1, grants, &n_grants), 0);
+        close(grants[0].fd);
+        if (f->stats.cold_leases_total == cold)
+            n_bytes += extent_bytes(grants[0].extent);
+    } while (f->stats.cold_leases_total == cold);
+    list_for_each_safe(it, &c->client->leases)
+    {
+        assert_true(lease_return(&f->leases, c->client, list_entry(it, struct extent, link)->id));
+    }
+    return n_bytes;
+}
+
+/* One user empties the stock again and again. As long as nobody else asks it may; from then on the
+ * other finds what it asks for, and the greedy one still gets what the other leaves. */
+static void test_no_user_takes_all(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 64 * MIB, 0, 60000);
+    struct fixture_client greedy = fixture_client_new(f, 1), other = fixture_client_new(f, 2);
+    unsigned n_cold = 0;
+    settle(f);
+    assert_int_equal(take_all(f, &greedy), 64 * MIB);
+    for (int round = 0; round < 20; round++) {
+        uint64_t cold = f->stats.cold_leases_total;
+        lease(f, &other, 1, 1);
+        n_cold += f->stats.cold_leases_total > cold;
+        assert_true(lease_return(&f->leases, other.client, grants[0].extent->id));
+        pool_tick(&f->pool);
+        settle(f);
+        assert_true(take_all(f, &greedy) >= 32 * MIB);
+    }
+    assert_int_equal(n_cold, 1); /* its first question, which nobody could know of */
+    /* When it has been quiet for a while, its share is the other's. */
+    for (int second = 0; second < 60; second++)
+        pool_tick(&f->pool);
+    settle(f);
+    assert_int_equal(take_all(f, &greedy), 64 * MIB);
+    fixture_client_end(f, &greedy);
+    fixture_client_end(f, &other);
+    fixture_free(f);
+}
+
+/* Many users who all want everything get about the same. */
+static void test_equal_shares(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 64 * MIB, 0, 60000);
+    struct fixture_client clients[4];
+    uint64_t warm[4] = {0}, sum = 0;
+    for (unsigned i = 0; i < 4; i++)
+        clients[i] = fixture_client_new(f, 10 + i);
+    for (int round = 0; round < 24; round++) {
+        settle(f);
+        for (unsigned i = 0; i < 4; i++) /* always the same one first */
+            warm[i] += take_all(f, &clients[i]);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        sum += warm[i];
+    print_message("%llu %llu %llu %llu MiB\n", (unsigned long long)(warm[0] / MIB),
+                  (unsigned long long)(warm[1] / MIB), (unsigned long long)(warm[2] / MIB),
+                  (unsigned long long)(warm[3] / MIB));
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(warm[i] >= sum / 8);
+    for (unsigned i = 0; i < 4; i++)
+        fixture_client_end(f, &clients[i]);
+    fixture_free(f);
+}
+
 /* ---- nodes ---- */
 
 /* The second is one that no kernel has: its memory comes from wherever, which must not matter. */
@@ -247,6 +323,8 @@ int main(void)
         cmocka_unit_test(test_an_idle_host_shrinks),
         cmocka_unit_test(test_bursts_that_come_again),
         cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_no_user_takes_all),
+        cmocka_unit_test(test_equal_shares),
         cmocka_unit_test(test_stock_on_each_node),
         cmocka_unit_test(test_leases_from_the_own_node),
         cmocka_unit_test(test_shortfall),
