@@ -234,6 +234,11 @@ static void empty_slots(struct client *client, const struct extent *extent)
     }
 }
 
+static uint64_t slabs_bytes(unsigned slabs)
+{
+    return (uint64_t)__builtin_popcount(slabs) << SUPERSLAB_SHIFT;
+}
+
 static void put_on_list(struct client *client, struct extent *extent, uint32_t first_slot)
 {
     extent->client = client;
@@ -242,6 +247,7 @@ static void put_on_list(struct client *client, struct extent *extent, uint32_t f
         extent->watch[i] = (struct extent_watch){0};
     list_push_back(&client->leases, &extent->link);
     client->leased_bytes += extent_bytes(extent);
+    cgroup_add_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
 }
 
 int client_add_extent(struct client *client, struct extent *extent)
@@ -329,7 +335,15 @@ void client_remove_extent(struct client *client, struct extent *extent)
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
     record_leaving(client, extent);
+    cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
     extent->client = NULL;
+}
+
+void client_note_punched(struct extent *extent, uint16_t slabs)
+{
+    extent->punched_slabs |= slabs;
+    cgroup_remove_leased(extent->client->cgroup, slabs_bytes(extent->paid_slabs & slabs));
+    extent->paid_slabs &= (uint16_t)~slabs;
 }
 
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),

@@ -66,6 +66,7 @@ int quota_user_ref(struct quota *quota, uid_t uid, struct quota_user **user_out)
     user->n_refs = 1;
     for (size_t i = 0; i <= EXTENT_MAX_ORDER; i++)
         list_init(&user->shelf[i]);
+    list_init(&user->taker_link);
     list_push_back(bucket(quota, uid), &user->link);
     *user_out = user;
     return 0;

@@ -68,6 +68,9 @@ struct quota_user {
     struct quota_limits override;
     bool has_override;                       /* holds one of n_refs */
     struct list shelf[EXTENT_MAX_ORDER + 1]; /* extents recycled for this user; pool.c's */
+    struct list taker_link;                  /* fairshare.takers; this and the following: its */
+    uint64_t asked_bytes;
+    uint64_t taken_bytes;
 };
 
 /* Embedded in what it is for. Zeroed is uncharged. */

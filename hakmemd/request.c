@@ -220,6 +220,7 @@ static void serve_hello(struct request_call *call)
     call->peer->client = client;
     note_held(call, client, hello);
     client_set_pressure(client, pressure_level(call->handler->control->pressure));
+    lease_set_cpu(call->handler->control->leases, client, hello->cpu_plus_one);
     hakmem__hello_reply__init(&out);
     /* A client that gets no memory now is a client all the same: it asks again, and is told then
      * why not. */
@@ -264,6 +265,7 @@ static void serve_lease(struct request_call *call)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_INVALID, "n_slabs or run_slabs out of range", "");
         return;
     }
+    lease_set_cpu(call->handler->control->leases, call->peer->client, lease->cpu_plus_one);
     int r = lease_grant(call->handler->control->leases, call->peer->client, lease->n_slabs,
                         lease->run_slabs, CONN_MAX_FDS, grants, &n_grants);
     if (r != 0) {

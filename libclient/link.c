@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -203,12 +204,19 @@ static bool request_send_pending(Hakmem__Request *request, enum link_state state
     return true;
 }
 
+/* Where the thread that asks runs: the daemon has memory near it. From the vDSO: no system call. */
+static uint32_t cpu_plus_one(void)
+{
+    return (uint32_t)(sched_getcpu() + 1); /* 0 where it cannot be told */
+}
+
 static bool lease_send(void)
 {
     Hakmem__Lease lease = HAKMEM__LEASE__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     lease.n_slabs = self.want_slabs;
     lease.run_slabs = self.want_run;
+    lease.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_LEASE;
     request.lease = &lease;
     return request_send_pending(&request, STATE_LEASE_SENT);
@@ -228,6 +236,7 @@ static bool hello_send(void)
         hello.reattach_token.data = self.reattach_token;
         hello.reattach_token.len = sizeof(self.reattach_token);
     }
+    hello.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     return request_send_pending(&request, STATE_HELLO_SENT);

@@ -29,7 +29,8 @@ static inline struct daemon *daemon_new(void)
 {
     /* Little stock and no huge pages: the fuzzer is after the logic, and wants many runs a second.
      */
-    static const struct core_settings settings = {
+    const struct core_settings settings = {
+        .host = host_default,
         .pool = {.min_bytes = 2 * MIB,
                  .max_bytes = 16 * MIB,
                  .backing = BACKING_4K,
