@@ -76,6 +76,11 @@ static void print_totals(const Hakmem__StatsReply *stats)
     print_count("prewarm errors", stats->prewarm_errors_total, "");
     print_count("protocol errors", stats->protocol_errors_total, "");
     print_count("accept errors", stats->accept_errors_total, "");
+    print_count("throttled", stats->throttled_total, "requests that waited for a quota's rate");
+    print_count("dropped", stats->dropped_peers_total, "clients that did not read their answers");
+    snprintf(note, sizeof(note), "longer than 1 ms; the longest %" PRIu64 " us",
+             stats->loop_longest_us);
+    print_count("late turns", stats->loop_late_total, note);
 }
 
 int cmd_stats(const struct invocation *invocation)

@@ -9,6 +9,7 @@
 
 #include "common/conn.h"
 #include "hakmemd/clock.h"
+#include "hakmemd/turn.h"
 
 /* What a Client without classes takes in a packet at most: 15 varints of up to 12 bytes and the
  * name. */
@@ -53,6 +54,10 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->collapse_total = stats->collapse_total;
     out->pressure_events_total = stats->pressure_events_total;
     out->accept_errors_total = stats->accept_errors_total;
+    out->throttled_total = stats->throttled_total;
+    out->dropped_peers_total = stats->dropped_peers_total;
+    out->loop_longest_us = turn_longest_us();
+    out->loop_late_total = turn_n_late();
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)

@@ -7,7 +7,8 @@
  * is it read from: so at most one request and one answer per peer are ever held, and whatever else
  * it sends waits in the kernel, at its own cost.
  *
- * Invariants: a packet with descriptors is sent only when the one before has been read. A peer's
+ * Invariants: a packet with descriptors is sent only when the one before has been read, and while
+ * it is on its way its descriptors are charged to the user (quota.descriptors_per_user). A peer's
  * socket is closed only when no work on its client's extents is in flight. Loop thread only.
  */
 #ifndef HAKMEMD_PEER_H
@@ -23,9 +24,7 @@
 struct event_base;
 
 struct peer_settings {
-    uint64_t requests_per_second; /* beyond it a peer is read later, not dropped */
-    uint64_t
-        unread_timeout_ms; /* an answer that cannot be sent for this long: the peer is dropped */
+    uint64_t unread_timeout_ms; /* an answer that cannot be sent for so long: the peer is dropped */
 };
 
 struct peers {

@@ -9,6 +9,7 @@
 #include "hakmemd/clock.h"
 #include "hakmemd/log.h"
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 #define TICK_MS          1000
 #define FADE_SHIFT       5 /* a 32nd a tick */
@@ -378,7 +379,9 @@ static void on_refill(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     refill(data);
+    turn_end();
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *data)
@@ -386,11 +389,13 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     struct pool *pool = data;
+    turn_begin();
     fade_demand(pool);
     drop_recycled(pool, clock_now_ms());
     shrink(pool);
     refill(pool);
     schedule_tick(pool);
+    turn_end();
     check_debug(pool_is_valid(pool));
 }
 

@@ -10,6 +10,7 @@
 #include "hakmemd/log.h"
 #include "hakmemd/memfd.h"
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 /* Behind so much that waits to be cleared, discarding is better: some ten milliseconds' work. */
 #define BACKLOG_MAX_BYTES ((uint64_t)256 << 20)
@@ -158,6 +159,7 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
     (void)what;
     struct scrub *scrub = data;
     uint64_t now_ms = clock_now_ms();
+    turn_begin();
     for (unsigned i = SCRUB_N_BACK_OFFS; i-- > 0;) {
         list_for_each_safe(it, &scrub->orphans[i])
         {
@@ -168,6 +170,7 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
         }
     }
     schedule(scrub);
+    turn_end();
     check_debug(scrub_is_valid(scrub));
 }
 

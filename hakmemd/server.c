@@ -17,8 +17,9 @@
 
 #include "hakmemd/clock.h"
 #include "hakmemd/notify.h"
+#include "hakmemd/turn.h"
 
-#define ACCEPTS_A_TURN  32
+#define ACCEPTS_A_TURN  8
 #define ACCEPT_RETRY_MS 100
 /* A few clients with a few extents. */
 #define FDS_USEFUL       24
@@ -183,10 +184,8 @@ static void on_accept_retry(evutil_socket_t fd, short what, void *data)
         event_add(server->listener_event, NULL);
 }
 
-static void on_connection(evutil_socket_t listener, short what, void *data)
+static void accept_some(struct server *server, int listener)
 {
-    (void)what;
-    struct server *server = data;
     for (unsigned n = 0; n < ACCEPTS_A_TURN; n++) {
         if (!stats_fds_available(&server->stats, FDS_FOR_PEER, 2)) {
             pause_accepting(server, EMFILE);
@@ -202,6 +201,14 @@ static void on_connection(evutil_socket_t listener, short what, void *data)
         if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *data)
+{
+    (void)what;
+    turn_begin();
+    accept_some(data, listener);
+    turn_end();
 }
 
 /* ---- signals ---- */
@@ -351,6 +358,18 @@ static int init_listener(struct server *server)
     return 0;
 }
 
+/* A round of the loop is short, however many are ready (turn.h). */
+static struct event_base *make_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (!config)
+        return NULL;
+    event_config_set_max_dispatch_interval(config, NULL, TURN_MAX_CALLBACKS, 0);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 int server_new(const struct server_settings *settings, server_reload_fn *reload, void *reload_data,
                struct server **server_out)
 {
@@ -366,7 +385,7 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
     log_set_level(settings->log_level);
     int r = raise_fd_limit(server);
     if (r == 0)
-        server->base = event_base_new();
+        server->base = make_base();
     if (r == 0)
         r = server->base ? watch_signals(server) : -ENOMEM;
     /* The listener first: a daemon that cannot listen should not prewarm before it says so. */

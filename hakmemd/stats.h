@@ -37,6 +37,7 @@ struct stats {
     uint64_t accept_errors_total;
     uint64_t protocol_errors_total;
     uint64_t dropped_peers_total; /* peers that did not read */
+    uint64_t throttled_total;     /* times that a peer had to wait for its own or its user's rate */
     uint64_t pressure_events_total;
     uint64_t held_bytes; /* of connected clients, from earlier daemons */
 

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hakmemd/turn.h"
+
 #define N_WORKERS 2
 
 /* Nice levels: what a program waits for at once, what it will want soon, and what is made ahead of
@@ -147,7 +149,9 @@ static void on_done(evutil_socket_t fd, short what, void *data)
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof(count));
     (void)n;
+    turn_begin();
     call_done(data);
+    turn_end();
 }
 
 static int start_threads(struct workers *workers)

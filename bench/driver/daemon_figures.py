@@ -12,7 +12,7 @@ import time
 from hakmemd import Daemon
 
 IDLE_S = (10, 3)
-LIMITS = {"quota.requests_per_second": "1000000", "quota.clients_per_user": "4096"}
+LIMITS = {"quota.requests_per_second": "1000000", "quota.requests_per_user": "1000000", "quota.clients_per_user": "20000"}
 
 
 def wake_ups(pid):

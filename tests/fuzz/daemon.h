@@ -44,7 +44,10 @@ static inline struct daemon *daemon_new(void)
         .min_bytes = 2 * MIB, .max_bytes = 16 * MIB, .backing = BACKING_4K, .recycled_ms = 1000};
     static const struct quota_settings quota = {.defaults = {.bytes_per_user = 64 * MIB,
                                                              .bytes_per_client = 32 * MIB,
-                                                             .clients_per_user = 3}};
+                                                             .clients_per_user = 3,
+                                                             .descriptors_per_user = 100,
+                                                             .requests_per_second = 1000,
+                                                             .requests_per_user = 1000}};
     static const struct pressure_settings pressure = {
         .enabled = false, .some_us = 1000, .quiet_ms = 1000};
     struct daemon *d = calloc(1, sizeof(*d));

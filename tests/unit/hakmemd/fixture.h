@@ -44,7 +44,10 @@ struct fixture {
 
 static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user = 1024 * MIB,
                                                                  .bytes_per_client = 512 * MIB,
-                                                                 .clients_per_user = 100}};
+                                                                 .clients_per_user = 100,
+                                                                 .descriptors_per_user = 100,
+                                                                 .requests_per_second = 1000,
+                                                                 .requests_per_user = 1000}};
 
 static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
                                           uint64_t recycled_ms, uint64_t idle_ms)
