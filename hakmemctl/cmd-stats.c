@@ -78,8 +78,9 @@ static void print_totals(const Hakmem__StatsReply *stats)
     print_count("accept errors", stats->accept_errors_total, "");
     print_count("throttled", stats->throttled_total, "requests that waited for a quota's rate");
     print_count("dropped", stats->dropped_peers_total, "clients that did not read their answers");
-    snprintf(note, sizeof(note), "longer than 1 ms; the longest %" PRIu64 " us",
-             stats->loop_longest_us);
+    snprintf(note, sizeof(note),
+             "over 1 ms, %" PRIu64 " by its own doing; the longest %" PRIu64 " us, own %" PRIu64,
+             stats->loop_late_own_total, stats->loop_longest_us, stats->loop_longest_own_us);
     print_count("late turns", stats->loop_late_total, note);
 }
 

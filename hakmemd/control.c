@@ -56,8 +56,11 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->accept_errors_total = stats->accept_errors_total;
     out->throttled_total = stats->throttled_total;
     out->dropped_peers_total = stats->dropped_peers_total;
-    out->loop_longest_us = turn_longest_us();
-    out->loop_late_total = turn_n_late();
+    struct turn_figures turns = turn_figures();
+    out->loop_longest_us = turns.longest_us;
+    out->loop_longest_own_us = turns.longest_own_us;
+    out->loop_late_total = turns.n_late;
+    out->loop_late_own_total = turns.n_late_own;
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)

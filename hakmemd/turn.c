@@ -1,18 +1,23 @@
 /* See turn.h. */
 #include "hakmemd/turn.h"
 
+#include <stdbool.h>
+#include <sys/resource.h>
+
 #include "hakmemd/clock.h"
 
 /* Between two callbacks of one round libevent does next to nothing; more means that it was back at
  * its events. */
 #define SAME_ROUND_NS 5000
+#define LATE_NS       ((uint64_t)TURN_LATE_US * 1000)
 
 static struct {
     uint64_t began_ns; /* the round */
+    struct rusage began;
     uint64_t ended_ns; /* its last callback */
     unsigned n_callbacks;
-    uint64_t longest_ns;
-    uint64_t n_late;
+    bool is_counted; /* as a late one */
+    struct turn_figures figures;
 } turn;
 
 void turn_begin(void)
@@ -22,27 +27,52 @@ void turn_begin(void)
         now_ns - turn.ended_ns > SAME_ROUND_NS) {
         turn.began_ns = now_ns;
         turn.n_callbacks = 1;
+        turn.is_counted = false;
+        getrusage(RUSAGE_THREAD, &turn.began);
     }
+}
+
+static uint64_t cpu_ns(const struct rusage *usage)
+{
+    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000000 +
+           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) * 1000;
+}
+
+/*
+ * What of it was our own doing: time on a processor; all of it, if the loop went to sleep in it, as
+ * for a lock. The rest it was ready to run, and the host ran somebody else.
+ */
+static uint64_t own_ns(uint64_t away_ns)
+{
+    struct rusage now;
+    getrusage(RUSAGE_THREAD, &now);
+    if (now.ru_nvcsw != turn.began.ru_nvcsw)
+        return away_ns;
+    uint64_t on_cpu_ns = cpu_ns(&now) - cpu_ns(&turn.began);
+    return on_cpu_ns < away_ns ? on_cpu_ns : away_ns;
 }
 
 void turn_end(void)
 {
+    struct turn_figures *figures = &turn.figures;
     turn.ended_ns = clock_now_ns();
     uint64_t away_ns = turn.ended_ns - turn.began_ns;
-    if (away_ns > turn.longest_ns)
-        turn.longest_ns = away_ns;
-    if (away_ns > (uint64_t)TURN_LATE_US * 1000) {
-        turn.n_late++;
-        turn.n_callbacks = 0; /* counted once */
+    if (away_ns > figures->longest_us * 1000)
+        figures->longest_us = away_ns / 1000;
+    /* (Little time away needs no closer look.) */
+    if (away_ns <= LATE_NS / 4 || turn.is_counted)
+        return;
+    uint64_t ns = own_ns(away_ns);
+    if (ns > figures->longest_own_us * 1000)
+        figures->longest_own_us = ns / 1000;
+    if (away_ns > LATE_NS) {
+        figures->n_late++;
+        figures->n_late_own += ns > LATE_NS;
+        turn.is_counted = true;
     }
 }
 
-uint64_t turn_longest_us(void)
+struct turn_figures turn_figures(void)
 {
-    return turn.longest_ns / 1000;
-}
-
-uint64_t turn_n_late(void)
-{
-    return turn.n_late;
+    return turn.figures;
 }

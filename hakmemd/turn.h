@@ -19,8 +19,15 @@
 void turn_begin(void);
 void turn_end(void);
 
-/* The longest so far, and how many were longer than TURN_LATE_US. */
-uint64_t turn_longest_us(void);
-uint64_t turn_n_late(void);
+/* Since the start. A host with more to do than processors keeps the loop waiting for one: "own" is
+ * what the loop spent at work or asleep in a round, without that. */
+struct turn_figures {
+    uint64_t longest_us;
+    uint64_t longest_own_us; /* 0: none was longer than a quarter of TURN_LATE_US */
+    uint64_t n_late;         /* longer than TURN_LATE_US */
+    uint64_t n_late_own;
+};
+
+struct turn_figures turn_figures(void);
 
 #endif
