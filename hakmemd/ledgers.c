@@ -8,13 +8,13 @@
 
 #include "hakmemd/memfd.h"
 
-/* Hellos that may come before the next ledger is ready: at first, and after they have run out. */
-#define N_SPARES_MIN 8
-#define N_SPARES_MAX 64
+/* Hellos that may come before the next ledger is ready. Beyond that the loop makes one itself, and
+ * may wait for the address space's lock. */
+#define N_SPARES 16
 
 void ledgers_init(struct ledgers *ledgers, struct workers *workers)
 {
-    *ledgers = (struct ledgers){.workers = workers, .n_wanted = N_SPARES_MIN};
+    *ledgers = (struct ledgers){.workers = workers};
     list_init(&ledgers->spares);
 }
 
@@ -74,7 +74,7 @@ static struct ledger_mapping *mapping_new(struct ledgers *ledgers, uint32_t n_sl
 
 static void refill(struct ledgers *ledgers)
 {
-    while (ledgers->n_spares < ledgers->n_wanted) {
+    while (ledgers->n_spares < N_SPARES) {
         struct ledger_mapping *mapping = mapping_new(ledgers, ledgers->n_slots);
         if (!mapping)
             return;
@@ -117,9 +117,6 @@ int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
         ledgers->n_spares--;
         mapping = list_entry(first, struct ledger_mapping, link);
     } else {
-        /* The loop must do it itself, and may wait for the address space's lock: not again soon. */
-        if (ledgers->n_wanted < N_SPARES_MAX)
-            ledgers->n_wanted *= 2;
         mapping = mapping_new(ledgers, n_slots);
         int r = mapping ? make(mapping) : -ENOMEM;
         if (r < 0) {

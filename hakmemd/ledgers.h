@@ -20,7 +20,6 @@ struct ledgers {
     struct list spares; /* ledger_mapping.link */
     uint32_t n_slots;   /* of the spares: what was asked for last */
     unsigned n_spares;  /* those being made included */
-    unsigned n_wanted;  /* as many as were needed at once so far, within limits */
     bool stopping;
 };
 
