@@ -86,6 +86,26 @@ static struct held look(uint64_t pid)
     return held;
 }
 
+/* Processor time of all of the daemon's threads, in seconds. */
+static double daemon_cpu_s(uint64_t pid)
+{
+    char name[64], text[1024];
+    unsigned long long user = 0, system = 0;
+    snprintf(name, sizeof(name), "/proc/%llu/stat", (unsigned long long)pid);
+    FILE *file = fopen(name, "re");
+    if (!file)
+        bench_die(name);
+    size_t n = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[n] = '\0';
+    /* Fields 14 and 15; the program's name, in brackets, may hold anything. */
+    char *at = strrchr(text, ')');
+    if (!at ||
+        sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
+        bench_die("stat");
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
 static _Noreturn void be_program(size_t index)
 {
     struct daemon_extent extents[CONN_MAX_FDS];
@@ -193,9 +213,11 @@ int main(int argc, char **argv)
     uint64_t n_late = stats.loop_late_own_total;
     struct held before = look(pid);
     uint64_t began = bench_now_ns();
+    double cpu_s = daemon_cpu_s(pid);
     unsigned n_failed = start_programs(n_warm, n, per_second);
     double elapsed_s = (double)(bench_now_ns() - began) * 1e-9;
     bool is_clean = settle(&stats);
+    cpu_s = daemon_cpu_s(pid) - cpu_s;
     struct held after = look(pid);
     struct samples first = samples_of(n_warm, sixth), last = samples_of(n_warm + n - sixth, sixth);
     printf("{\"programs\": %zu, \"failed\": %u, \"per_second\": %.0f, \"all_gone\": %s, ", n,
@@ -204,6 +226,7 @@ int main(int argc, char **argv)
            "\"last_p99_us\": %.1f, ",
            samples_percentile(&first, 0.5), samples_percentile(&first, 0.99),
            samples_percentile(&last, 0.5), samples_percentile(&last, 0.99));
+    printf("\"daemon_us_per_program\": %.0f, ", cpu_s * 1e6 / (double)n);
     printf("\"anon_kib\": %.0f, \"fds\": %.0f, \"shmem_inodes\": %.0f, \"unix_sockets\": %.0f, "
            "\"slab_kib\": %.0f, ",
            after.anon_kib - before.anon_kib, after.fds - before.fds,

@@ -32,6 +32,7 @@ enum peer_waits {
     WAITS_TO_READ,
     WAITS_TO_WRITE,
     WAITS_HELD,
+    WAITS_FOR_LEDGER,
     WAITS_THROTTLED,
     WAITS_TO_SEND_FDS
 };
@@ -54,7 +55,9 @@ struct peer {
 
     struct quota_rate rate;
 
-    unsigned char *held; /* a request that waits its turn, or NULL */
+    unsigned char *held;    /* a request that waits its turn, or NULL */
+    struct list queue_link; /* peers.for_ledgers, in WAITS_FOR_LEDGER */
+    bool has_queued;        /* once is enough: the next time it gets its ledger made on the spot */
     size_t n_held_bytes;
 
     unsigned char *answer; /* an answer that could not be sent yet, or NULL */
@@ -117,6 +120,7 @@ static bool take_off(struct peer *peer)
 static void peer_free(struct peer *peer)
 {
     list_remove(&peer->link);
+    list_remove(&peer->queue_link);
     land(peer);
     quota_discharge(&peer->connection);
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
@@ -124,8 +128,10 @@ static void peer_free(struct peer *peer)
     free(peer->held);
     if (peer->socket >= 0)
         close(peer->socket);
-    if (peer->pidfd >= 0)
+    if (peer->pidfd >= 0) {
         close(peer->pidfd);
+        peer->peers->stats->n_pidfds--;
+    }
     peer->peers->stats->n_peers--;
     free(peer);
 }
@@ -145,6 +151,7 @@ static void disconnect(struct peer *peer)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
+    list_remove(&peer->queue_link);
     if (peer->pidfd >= 0)
         event_del(&peer->exit_event);
     if (!peer->who.client) {
@@ -199,6 +206,7 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
+    list_remove(&peer->queue_link);
     peer->waits = waits;
     struct timeval timeout;
     int r = 0;
@@ -212,6 +220,9 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
         break;
     case WAITS_HELD:
         r = event_add(&peer->read_by_peer_event, NULL);
+        break;
+    case WAITS_FOR_LEDGER:
+        list_push_back(&peer->peers->for_ledgers, &peer->queue_link);
         break;
     case WAITS_THROTTLED:
         timeout = clock_timeval(rate_wait_ns(peer) / 1000000 + 1);
@@ -294,7 +305,8 @@ static enum step send_kept_answer(struct peer *peer)
 
 /* ---- requests ---- */
 
-static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes)
+static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes,
+                      enum peer_waits waits)
 {
     if (!peer->held) {
         peer->held = malloc(n_bytes);
@@ -303,7 +315,7 @@ static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_b
         memcpy(peer->held, packet, n_bytes);
         peer->n_held_bytes = n_bytes;
     }
-    wait_for(peer, WAITS_HELD);
+    wait_for(peer, waits);
     return STEP_WAIT;
 }
 
@@ -314,7 +326,12 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     struct request_answer *answer;
     bool brings_fds = request && request_may_send_fds(request);
     if (brings_fds && conn_unread_bytes(peer->socket) > 0)
-        return hold(peer, packet, n_bytes);
+        return hold(peer, packet, n_bytes, WAITS_HELD);
+    if (brings_fds && !peer->has_queued &&
+        !request_is_ready(handler, &peer->who, peer->connection.user, request)) {
+        peer->has_queued = true;
+        return hold(peer, packet, n_bytes, WAITS_FOR_LEDGER);
+    }
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
     } else {
@@ -394,6 +411,26 @@ static void on_event(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
+/*
+ * A ledger is there, or could not be made: the first Hello that waits gets it, or is told. One that
+ * takes none has no other made, either, which would be a turn for the next: so on while there are
+ * any.
+ */
+static void on_ledger(void *data)
+{
+    struct peers *peers = data;
+    const struct ledgers *ledgers = peers->handler->control->ledgers;
+    struct list *first;
+    while ((first = list_first(&peers->for_ledgers))) {
+        struct peer *peer = list_entry(first, struct peer, queue_link);
+        list_remove(first);
+        peer->waits = WAITS_FOR_NOTHING;
+        run(peer);
+        if (list_is_empty(&ledgers->spares))
+            return;
+    }
+}
+
 /* The process is gone, whoever may still hold a copy of its socket. */
 static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 {
@@ -406,10 +443,17 @@ static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 
 /* ---- the beginning of a peer ---- */
 
-static int open_pidfd(int socket, pid_t pid)
+/*
+ * So that a connection ends with its process, whoever holds copies of its socket. Where thousands
+ * are connected and descriptors become few, it is done without: then the connection ends with the
+ * last copy.
+ */
+static int open_pidfd(const struct stats *stats, int socket, pid_t pid)
 {
     int fd;
     socklen_t length = sizeof(fd);
+    if (!stats_fds_available(stats, FDS_FOR_PIDFD, 2))
+        return -1;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0)
         return fd;
     return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -438,8 +482,10 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     peer->socket = socket;
     peer->who.pid = credentials->pid;
     peer->who.uid = credentials->uid;
-    peer->pidfd = open_pidfd(socket, credentials->pid);
+    peer->pidfd = open_pidfd(peers->stats, socket, credentials->pid);
+    peers->stats->n_pidfds += peer->pidfd >= 0;
     list_init(&peer->in_flight_link);
+    list_init(&peer->queue_link);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
@@ -497,6 +543,9 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
                             .leases = leases,
                             .stats = stats};
     list_init(&peers->list);
+    list_init(&peers->for_ledgers);
+    handler->control->ledgers->on_ready = on_ledger;
+    handler->control->ledgers->on_ready_data = peers;
 }
 
 void peers_disconnect_all(struct peers *peers)

@@ -69,6 +69,13 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
+bool request_is_ready(struct request_handler *handler, const struct request_peer *peer,
+                      const struct quota_user *user, const Hakmem__Request *request)
+{
+    return request->body_case != HAKMEM__REQUEST__BODY_HELLO || peer->client ||
+           ledgers_are_ready(handler->control->ledgers, client_slots_for(user));
+}
+
 /* ---- refusals ---- */
 
 static void refuse(struct request_call *call, Hakmem__ErrorCode code, const char *message,

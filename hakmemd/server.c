@@ -19,12 +19,14 @@
 #include "hakmemd/notify.h"
 #include "hakmemd/turn.h"
 
-#define ACCEPTS_A_TURN  8
+#define ACCEPTS_A_TURN  4
 #define ACCEPT_RETRY_MS 100
 /* A few clients with a few extents. */
 #define FDS_USEFUL       24
 #define FD_LIMIT_COMFORT 4096
 #define N_SIGNALS        3
+/* Eight bytes of the kernel's memory each. */
+#define FD_TABLE_SLOTS 65536
 
 struct server {
     struct server_settings settings;
@@ -271,6 +273,18 @@ static int watch_signals(struct server *server)
 
 /* ---- putting it together ---- */
 
+/*
+ * The kernel's table of descriptors grows by doubling, and once there are threads each time waits
+ * for all processors to have passed by: some milliseconds, in whatever call came to need it.
+ */
+static void widen_fd_table(uint64_t fd_limit)
+{
+    uint64_t n = fd_limit < FD_TABLE_SLOTS ? fd_limit : FD_TABLE_SLOTS;
+    int high = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
+    if (high >= 0)
+        close(high);
+}
+
 static int raise_fd_limit(struct server *server)
 {
     struct rlimit limit;
@@ -281,6 +295,7 @@ static int raise_fd_limit(struct server *server)
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
     server->stats.fd_limit = limit.rlim_cur;
+    widen_fd_table(limit.rlim_cur);
     if (!stats_fds_available(&server->stats, FDS_FOR_PEER, FDS_USEFUL)) {
         log_error(NULL,
                   "only %llu descriptors allowed, too few to serve anybody: "
@@ -290,7 +305,7 @@ static int raise_fd_limit(struct server *server)
     }
     if (limit.rlim_cur < FD_LIMIT_COMFORT)
         log_warning(NULL,
-                    "only %llu descriptors allowed: an extent takes one, a client two; "
+                    "only %llu descriptors allowed: an extent takes one, a client one or two; "
                     "raise LimitNOFILE= or ulimit -n",
                     (unsigned long long)limit.rlim_cur);
     return 0;

@@ -13,12 +13,29 @@
 
 static struct {
     uint64_t began_ns; /* the round */
-    struct rusage began;
+    uint64_t began_cpu_ns;
+    long n_began_sleeps;
     uint64_t ended_ns; /* its last callback */
     unsigned n_callbacks;
     bool is_counted; /* as a late one */
     struct turn_figures figures;
 } turn;
+
+/* Of this thread. (rusage's times are as of the last tick of the scheduler.) */
+static uint64_t cpu_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Times that this thread went to sleep by its own will. */
+static long count_sleeps(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
 
 void turn_begin(void)
 {
@@ -28,14 +45,9 @@ void turn_begin(void)
         turn.began_ns = now_ns;
         turn.n_callbacks = 1;
         turn.is_counted = false;
-        getrusage(RUSAGE_THREAD, &turn.began);
+        turn.began_cpu_ns = cpu_now_ns();
+        turn.n_began_sleeps = count_sleeps();
     }
-}
-
-static uint64_t cpu_ns(const struct rusage *usage)
-{
-    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000000 +
-           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) * 1000;
 }
 
 /*
@@ -44,11 +56,9 @@ static uint64_t cpu_ns(const struct rusage *usage)
  */
 static uint64_t own_ns(uint64_t away_ns)
 {
-    struct rusage now;
-    getrusage(RUSAGE_THREAD, &now);
-    if (now.ru_nvcsw != turn.began.ru_nvcsw)
+    if (count_sleeps() != turn.n_began_sleeps)
         return away_ns;
-    uint64_t on_cpu_ns = cpu_ns(&now) - cpu_ns(&turn.began);
+    uint64_t on_cpu_ns = cpu_now_ns() - turn.began_cpu_ns;
     return on_cpu_ns < away_ns ? on_cpu_ns : away_ns;
 }
 
