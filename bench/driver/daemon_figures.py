@@ -116,7 +116,7 @@ def measure(build, runner, settings, quick):
             "clients": program(runner, "daemon_clients", socket, daemon.process.pid,
                                most_clients(1000 if quick else 10000), 100 if quick else 500),
             "churn": program(runner, "daemon_churn", socket, daemon.process.pid, 200 if quick else 1000,
-                             6 if quick else 60),
+                             3 if quick else 60),
         }
         if not daemon.is_running():
             figures["error"] = f"the daemon ended: {daemon.log_tail()}"

@@ -213,6 +213,41 @@ static void test_clients_per_user(void **state)
     stats_until(daemon, &stats, stats_are_quiet(&stats));
 }
 
+/* More Hellos at once than there are ledgers ready, some of them one too many: nobody waits for
+ * ever. */
+static void test_hellos_at_once(void **state)
+{
+    enum { N_ALLOWED = 40, N = 60 };
+    struct daemon *daemon = *state;
+    struct client clients[N];
+    Hakmem__Hello body = HAKMEM__HELLO__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    unsigned n_granted = 0, n_refused = 0;
+
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "quota.clients_per_user=40", NULL);
+    daemon_start(daemon);
+    body.version_min = body.version_max = 1;
+    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.hello = &body;
+    for (int i = 0; i < N; i++)
+        client_connect(&clients[i], daemon);
+    for (int i = 0; i < N; i++)
+        require_equal(client_send(&clients[i], &request), 0);
+    for (int i = 0; i < N; i++) {
+        int fds[CONN_MAX_FDS];
+        size_t n;
+        Hakmem__Reply *reply = client_receive(&clients[i], fds, &n);
+        require(reply != NULL);
+        n_granted += reply->body_case == HAKMEM__REPLY__BODY_HELLO;
+        n_refused += reply->body_case == HAKMEM__REPLY__BODY_ERROR;
+        conn_close_fds(fds, n);
+    }
+    require_equal(n_granted, N_ALLOWED);
+    require_equal(n_refused, N - N_ALLOWED);
+    for (int i = 0; i < N; i++)
+        client_close(&clients[i]);
+}
+
 /* Connections that never say Hello are bounded, too, and one user's do not take another's. */
 static void test_connections_are_bounded(void **state)
 {
@@ -538,6 +573,7 @@ int main(void)
         TEST(test_bytes_per_user),
         TEST(test_long_runs_and_quota),
         TEST(test_clients_per_user),
+        TEST(test_hellos_at_once),
         TEST(test_connections_are_bounded),
         TEST(test_live_change),
         TEST(test_descriptors_in_flight),
