@@ -12,7 +12,8 @@ BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_star
                calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
                logic_minimise nbody_tree seed_targets step_count
 # The daemon's own figures, without the library.
-BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_decay
+BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_churn daemon_decay
+BENCH_DAEMON_OBJ   := $(BUILD)/obj/bench/daemon_client.o $(BUILD)/obj/bench/daemon_load.o
 BENCH_DIR   := $(BUILD)/bench
 BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) $(BENCH_DAEMON_NAMES) strings_map measure touch_memory random_mixed)
 BENCH_COMMON := $(BUILD)/obj/bench/common.o
@@ -27,9 +28,9 @@ $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BENCH_COM
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl -lm
 
-$(addprefix $(BENCH_DIR)/,$(BENCH_DAEMON_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BUILD)/obj/bench/daemon_client.o $(BENCH_COMMON) $(BASE_OBJ)
+$(addprefix $(BENCH_DIR)/,$(BENCH_DAEMON_NAMES)): $(BENCH_DIR)/%: bench/%.c $(BENCH_DAEMON_OBJ) $(BENCH_COMMON) $(BASE_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/obj/bench/daemon_client.o $(BENCH_COMMON) $(BASE_OBJ) \
+	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_DAEMON_OBJ) $(BENCH_COMMON) $(BASE_OBJ) \
 	    -lprotobuf-c -lpthread -ldl
 
 $(BENCH_DIR)/strings_map: bench/strings_map.cc $(BENCH_COMMON)

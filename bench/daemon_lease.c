@@ -5,11 +5,16 @@
  *   daemon_lease SOCKET SLABS COUNT busy|quiet
  *
  * Leases extents of SLABS SuperSlabs, COUNT in all, and gives them back whenever a quarter of a
- * gigabyte is out. quiet: waits then until the daemon has nothing to do. busy: does not, so that
- * scrubbing and prewarming go on meanwhile.
+ * gigabyte is out. quiet: waits then until the daemon has nothing to do. busy: does not, and
+ * another process keeps prewarmer, scrubber and puncher at work (daemon_load.h; needs the right to
+ * control the daemon). loop_late_own is how often in this time the daemon's event loop was away for
+ * more than 1 ms, by its own doing and account (not for want of a processor); loop_longest_own_us
+ * the longest since the daemon began.
  */
 #include "bench/common.h"
 #include "bench/daemon_client.h"
+#include "bench/daemon_load.h"
+#include "bench/samples.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,31 +25,6 @@
 static const char usage[] = "SOCKET SLABS(1,2,4,8,16) COUNT busy|quiet";
 
 static struct daemon_client client;
-
-struct samples {
-    double *us;
-    size_t n;
-};
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(struct samples *s, double share)
-{
-    qsort(s->us, s->n, sizeof(*s->us), compare);
-    return s->n ? s->us[(size_t)(share * (double)(s->n - 1))] : 0;
-}
-
-static double sum(const struct samples *s)
-{
-    double total = 0;
-    for (size_t i = 0; i < s->n; i++)
-        total += s->us[i];
-    return total;
-}
 
 static bool is_quiet(const Hakmem__StatsReply *stats, const void *context)
 {
@@ -67,8 +47,8 @@ static bool lease_one(uint32_t n_slabs, struct daemon_extent *extent, struct sam
     for (uint32_t slab = 0; slab < extent->n_slabs; slab++)
         ((volatile char *)extent->memory)[slab * SUPERSLAB_BYTES] = 1;
     uint64_t touched = bench_now_ns();
-    lease->us[lease->n++] = (double)(arrived - began) * 1e-3;
-    touch->us[touch->n++] = (double)(touched - arrived) * 1e-3;
+    samples_add(lease, began, arrived);
+    samples_add(touch, arrived, touched);
     daemon_return(&client, extents + 1, n - 1);
     return true;
 }
@@ -80,15 +60,16 @@ int main(int argc, char **argv)
     if (argc != 5 || !extent_slabs_is_valid(n_slabs))
         bench_usage(argv[0], usage);
     bool busy = !strcmp(argv[4], "busy");
-    struct samples lease = {bench_pages(n_leases * sizeof(double)), 0};
-    struct samples touch = {bench_pages(n_leases * sizeof(double)), 0};
+    struct samples lease = samples_for(n_leases), touch = samples_for(n_leases);
     struct daemon_extent extents[OUT_MAX_SLABS];
     size_t n_out = 0, n_refused = 0;
     uint64_t n_slabs_total = 0, n_huge = 0;
     daemon_connect(&client, argv[1]);
     daemon_hello(&client, true);
     /* Some of what goes out does not come back to the stock at once: half of it is waited for. */
-    uint64_t wanted = daemon_stats(&client).stock_bytes / 2;
+    Hakmem__StatsReply before = daemon_stats(&client);
+    uint64_t wanted = before.stock_bytes / 2;
+    pid_t load = busy ? daemon_load_start(argv[1]) : -1;
     while (lease.n + n_refused < n_leases) {
         if (!lease_one(n_slabs, &extents[n_out], &lease, &touch)) {
             n_refused++;
@@ -104,11 +85,18 @@ int main(int argc, char **argv)
                 daemon_wait(&client, is_quiet, &wanted, 5);
         }
     }
+    Hakmem__StatsReply after = daemon_stats(&client);
+    if (busy)
+        daemon_load_stop(load);
     daemon_disconnect(&client);
     printf("{\"leases\": %zu, \"refused\": %zu, \"p50_us\": %.2f, \"p99_us\": %.2f, ", lease.n,
-           n_refused, percentile(&lease, 0.5), percentile(&lease, 0.99));
+           n_refused, samples_percentile(&lease, 0.5), samples_percentile(&lease, 0.99));
+    printf("\"worst_us\": %.2f, \"loop_late_own\": %llu, \"loop_longest_own_us\": %llu, ",
+           samples_percentile(&lease, 1),
+           (unsigned long long)(after.loop_late_own_total - before.loop_late_own_total),
+           (unsigned long long)after.loop_longest_own_us);
     printf("\"per_second\": %.0f, \"map_touch_p50_us\": %.2f, \"huge_share\": %.3f}\n",
-           (double)lease.n / (sum(&lease) * 1e-6), percentile(&touch, 0.5),
+           (double)lease.n / (samples_sum(&lease) * 1e-6), samples_percentile(&touch, 0.5),
            n_slabs_total ? (double)n_huge / (double)n_slabs_total : 0);
     return 0;
 }

@@ -11,17 +11,17 @@
 #include "hakmemctl/command.h"
 #include "hakmemctl/output.h"
 
-/* The keys as the daemon knows them; people may write them as in the configuration file, with
- * "quota." before. */
+/* As the daemon knows them. */
+static char *const keys[] = {"bytes_per_user",       "bytes_per_client",    "clients_per_user",
+                             "descriptors_per_user", "requests_per_second", "requests_per_user"};
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+/* People may write them as in the configuration file, with "quota." before. */
 static char *quota_key(const char *text)
 {
-    static char bytes_per_user[] = "bytes_per_user", bytes_per_client[] = "bytes_per_client",
-                clients_per_user[] = "clients_per_user";
-    char *const keys[] = {bytes_per_user, bytes_per_client, clients_per_user};
-
     if (strncmp(text, "quota.", 6) == 0)
         text += 6;
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+    for (size_t i = 0; i < N_KEYS; i++)
         if (strcmp(text, keys[i]) == 0)
             return keys[i];
     return NULL;
@@ -32,9 +32,10 @@ static int parse(const struct invocation *invocation, Hakmem__SetQuota *quota)
     quota->key = quota_key(invocation->arguments[0]);
     if (!quota->key) {
         fprintf(stderr,
-                "hakmemctl: quota: no such quota: %s (there are bytes_per_user, bytes_per_client "
-                "and clients_per_user)\n",
-                invocation->arguments[0]);
+                "hakmemctl: quota: no such quota: %s; there are:", invocation->arguments[0]);
+        for (size_t i = 0; i < N_KEYS; i++)
+            fprintf(stderr, " %s", keys[i]);
+        fputc('\n', stderr);
         return CTL_USAGE;
     }
     int r = output_parse_size(invocation->arguments[1], &quota->value);

@@ -83,6 +83,12 @@ static void print_totals(const Hakmem__StatsReply *stats)
                  stats->reattached_total, stats->store_errors_total);
         print_count("stored descriptors", stats->stored_descriptors, note);
     }
+    print_count("throttled", stats->throttled_total, "requests that waited for a quota's rate");
+    print_count("dropped", stats->dropped_peers_total, "clients that did not read their answers");
+    snprintf(note, sizeof(note),
+             "over 1 ms, %" PRIu64 " by its own doing; the longest %" PRIu64 " us, own %" PRIu64,
+             stats->loop_late_own_total, stats->loop_longest_us, stats->loop_longest_own_us);
+    print_count("late turns", stats->loop_late_total, note);
 }
 
 int cmd_stats(const struct invocation *invocation)

@@ -24,7 +24,7 @@ static const struct command commands[] = {
     {"prewarm", cmd_prewarm, 1, 1, 0, "prewarm SIZE", "have SIZE in stock"},
     {"drain", cmd_drain, 0, 0, OPTION_RESUME, "drain [--resume]", "stop leasing; or begin again"},
     {"quota", cmd_quota, 2, 2, OPTION_UID, "quota KEY VALUE [--uid UID]",
-     "bytes_per_user, bytes_per_client, clients_per_user"},
+     "change a quota of the running daemon"},
     {"doctor", cmd_doctor, 0, 0, 0, "doctor", "what is wrong here, why, and the cure"},
     {"run", cmd_run, 1, -1, OPTION_DAEMON, "run [-o KEY=VALUE]... [--] COMMAND [ARGUMENT]...",
      "run COMMAND on hakmem, with a daemon of its own if there is none"},

@@ -42,7 +42,7 @@ const char *client_program(struct client *client)
     return name;
 }
 
-static uint32_t slots_for(const struct quota_user *user)
+uint32_t client_slots_for(const struct quota_user *user)
 {
     struct quota_limits limits = quota_user_limits(user);
     uint64_t n = limits.bytes_per_client >> SUPERSLAB_SHIFT;
@@ -135,7 +135,7 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     r = quota_charge(&client->charge, client->user, QUOTA_CLIENTS, 1);
     if (r != 0)
         goto out;
-    client->n_slots = slots_for(client->user);
+    client->n_slots = client_slots_for(client->user);
     client->slots = slots_new(client->n_slots);
     r = -ENOMEM;
     if (!client->slots)

@@ -81,6 +81,9 @@ struct client_usage {
     uint64_t pinned_bytes;
 };
 
+/* Slots of the ledger that a new client of this user gets. */
+uint32_t client_slots_for(const struct quota_user *user);
+
 /*
  * 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `ledger_fd_out` is the caller's:
  * to send and to close.

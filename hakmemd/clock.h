@@ -1,6 +1,6 @@
 /*
- * The daemon's time: milliseconds that never go back. Used for ages, back-off and rates, never
- * shown as a date.
+ * The daemon's time, which never goes back, in milliseconds; nanoseconds where it matters. Used for
+ * ages, back-off and rates, never shown as a date.
  */
 #ifndef HAKMEMD_CLOCK_H
 #define HAKMEMD_CLOCK_H
@@ -9,11 +9,16 @@
 #include <sys/time.h>
 #include <time.h>
 
-static inline uint64_t clock_now_ms(void)
+static inline uint64_t clock_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t clock_now_ms(void)
+{
+    return clock_now_ns() / 1000000;
 }
 
 static inline struct timeval clock_timeval(uint64_t ms)

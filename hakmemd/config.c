@@ -101,12 +101,6 @@ static const struct key keys[] = {
     {"pool", "recycled_ms", KEY_NUMBER, AT(pool.recycled_ms), 0, DAY_MS, NULL},
     {"reclaim", "idle_ms", KEY_NUMBER, AT(idle_ms), 0, DAY_MS, NULL},
     {"reclaim", "reuse", KEY_WORD, AT(reuse), 0, 0, reuse_words},
-    {"quota", "bytes_per_user", KEY_SIZE, AT(quota.defaults.bytes_per_user), 0, NO_MAX - 1, NULL},
-    {"quota", "bytes_per_client", KEY_SIZE, AT(quota.defaults.bytes_per_client), 0, NO_MAX - 1,
-     NULL},
-    {"quota", "clients_per_user", KEY_NUMBER, AT(quota.defaults.clients_per_user), 0, NO_MAX - 1,
-     NULL},
-    {"quota", "requests_per_second", KEY_NUMBER, AT(peer.requests_per_second), 1, 1000000, NULL},
     {"peer", "unread_timeout_ms", KEY_NUMBER, AT(peer.unread_timeout_ms), 1, DAY_MS, NULL},
     {"pressure", "enabled", KEY_BOOL, AT(pressure.enabled), 0, 0, NULL},
     {"pressure", "some_us", KEY_NUMBER, AT(pressure.some_us), 1, 2000000, NULL},
@@ -240,14 +234,34 @@ static struct quota_limits *limits_of(struct quota_settings *quota, uid_t uid)
     if (quota->n_overrides == QUOTA_N_OVERRIDES_MAX)
         return NULL;
     struct quota_override *override = &quota->overrides[quota->n_overrides++];
-    *override = (struct quota_override){
-        .uid = uid, .limits = {QUOTA_LIMIT_UNSET, QUOTA_LIMIT_UNSET, QUOTA_LIMIT_UNSET}};
+    *override = (struct quota_override){.uid = uid, .limits = quota_limits_unset()};
     return &override->limits;
+}
+
+/* One of quota.c's keys; `prefix` is how it is called in messages: "quota." or "[user:…] ". */
+static bool set_limit(struct reading *reading, struct quota_limits *limits, const char *prefix,
+                      const struct quota_key *key, const char *value)
+{
+    uint64_t number = 0;
+    if (key->is_bytes && !config_parse_size(value, &number)) {
+        complain(reading, "%s%s = %s: not a size (a number, then K, M, G or T if you like)", prefix,
+                 key->name, value);
+        return false;
+    }
+    if ((!key->is_bytes && !parse_number(value, 10, key->min, key->max, &number)) ||
+        number > key->max) {
+        complain(reading, "%s%s = %s: not a number from %llu to %llu", prefix, key->name, value,
+                 (unsigned long long)key->min, (unsigned long long)key->max);
+        return false;
+    }
+    *quota_limits_field(limits, key) = number;
+    return true;
 }
 
 static bool set_user_key(struct reading *reading, const char *user, const char *name,
                          const char *value)
 {
+    char prefix[64];
     uid_t uid;
     if (!find_user(user, &uid)) {
         complain(reading, "[user:%s]: no such user", user);
@@ -258,16 +272,13 @@ static bool set_user_key(struct reading *reading, const char *user, const char *
         complain(reading, "more than %d users with limits of their own", QUOTA_N_OVERRIDES_MAX);
         return false;
     }
-    uint64_t *place = quota_limits_field(limits, name);
-    if (!place) {
+    const struct quota_key *key = quota_key_find(name);
+    if (!key) {
         complain(reading, "[user:%s]: unknown key \"%s\"", user, name);
         return false;
     }
-    if (!config_parse_size(value, place) || *place == QUOTA_LIMIT_UNSET) {
-        complain(reading, "[user:%s] %s = %s: not a size", user, name, value);
-        return false;
-    }
-    return true;
+    snprintf(prefix, sizeof(prefix), "[user:%s] ", user);
+    return set_limit(reading, limits, prefix, key, value);
 }
 
 /* ---- files and overrides ---- */
@@ -276,6 +287,10 @@ static bool set_user_key(struct reading *reading, const char *user, const char *
 static int on_key(void *data, const char *section, const char *name, const char *value)
 {
     struct reading *reading = data;
+    const struct quota_key *limit = strcmp(section, "quota") == 0 ? quota_key_find(name) : NULL;
+    if (limit)
+        return set_limit(reading, &reading->settings->quota.defaults, "quota.", limit,
+                         value ? value : "");
     if (strncmp(section, "user:", 5) == 0)
         return set_user_key(reading, section + 5, name, value ? value : "");
     for (size_t i = 0; i < N_KEYS; i++)
@@ -376,8 +391,11 @@ static void set_defaults(struct server_settings *settings)
         .reuse = REUSE_SAME_USER,
         .quota = {.defaults = {.bytes_per_user = ram_bytes / 2,
                                .bytes_per_client = ram_bytes / 2,
-                               .clients_per_user = 4096}},
-        .peer = {.requests_per_second = 2000, .unread_timeout_ms = 30000},
+                               .clients_per_user = 4096,
+                               .descriptors_per_user = 1024,
+                               .requests_per_second = 2000,
+                               .requests_per_user = 20000}},
+        .peer = {.unread_timeout_ms = 30000},
         .pressure = {.enabled = true, .some_us = 150000, .quiet_ms = 10000},
         .store_after_ms = 1000,
         .reattach_ms = 600000,

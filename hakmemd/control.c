@@ -9,6 +9,7 @@
 
 #include "common/conn.h"
 #include "hakmemd/clock.h"
+#include "hakmemd/turn.h"
 
 /* What a Client without classes takes in a packet at most: 15 varints of up to 12 bytes and the
  * name. */
@@ -59,6 +60,13 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->cold_leases_total = stats->cold_leases_total;
     out->remote_leases_total = stats->remote_leases_total;
     out->misplaced_bytes_total = stats->misplaced_bytes_total;
+    out->throttled_total = stats->throttled_total;
+    out->dropped_peers_total = stats->dropped_peers_total;
+    struct turn_figures turns = turn_figures();
+    out->loop_longest_us = turns.longest_us;
+    out->loop_longest_own_us = turns.longest_own_us;
+    out->loop_late_total = turns.n_late;
+    out->loop_late_own_total = turns.n_late_own;
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)

@@ -64,7 +64,7 @@ void control_prewarm(struct control *control, uint64_t n_bytes, struct control_r
                      Hakmem__Reply *reply);
 void control_drain(struct control *control, bool resume, struct control_reply *memory,
                    Hakmem__Reply *reply);
-/* 0, -EINVAL (no such key), -ENOMEM. */
+/* 0, -EINVAL (no such key), -ERANGE, -ENOMEM. */
 int control_set_quota(struct control *control, const Hakmem__SetQuota *order,
                       struct control_reply *memory, Hakmem__Reply *reply);
 

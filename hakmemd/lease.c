@@ -6,6 +6,9 @@
 #include "common/check.h"
 #include "hakmemd/memfd.h"
 
+/* As many as one Return may bring. */
+#define WORK_OFF_MAX 64
+
 void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
                  struct reclaim *reclaim, struct stats *stats)
 {
@@ -70,18 +73,29 @@ static int fit_client_limits(const struct client *client, unsigned low, unsigned
     return r;
 }
 
+/* Makes room in the user's quota from what has been let go of and is still charged. False: nothing
+ * is. */
+static bool make_room(struct leases *leases, struct client *client, unsigned *n_worked_off)
+{
+    if (pool_drop_one_recycled(leases->pool, client->user))
+        return true;
+    /* Not without end: this is one request, and the next may have the rest. */
+    return (*n_worked_off)++ < WORK_OFF_MAX && scrub_work_off(leases->scrub, 1);
+}
+
 /*
  * Charges the user for the largest order from `low` to `*order` that its quota has room for. Its
- * own recycled memory counts in that quota: it makes room first.
+ * own recycled memory counts in that quota, and what it has just returned: they make room first.
  */
 static int charge_user(struct leases *leases, struct client *client, unsigned low, unsigned *order,
                        struct quota_charge *charge)
 {
+    unsigned n_worked_off = 0;
     for (unsigned i = *order + 1; i-- > low;) {
         int r;
         do {
             r = quota_charge(charge, client->user, QUOTA_BYTES, order_bytes(i));
-        } while (r == QUOTA_EXCEEDED && pool_drop_one_recycled(leases->pool, client->user));
+        } while (r == QUOTA_EXCEEDED && make_room(leases, client, &n_worked_off));
         if (r == 0) {
             *order = i;
             return 0;

@@ -10,8 +10,8 @@
 
 #include "hakmemd/memfd.h"
 
-/* Hellos that may come before the next ledger is ready. */
-#define N_SPARES 8
+/* Hellos that may come before the next ledger is ready; those beyond wait for it. */
+#define N_SPARES 16
 
 void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store *store)
 {
@@ -55,10 +55,12 @@ static void make_done(struct worker_job *job)
     struct ledgers *ledgers = mapping->ledgers;
     if (mapping->ledger && !ledgers->stopping && mapping->n_slots == ledgers->n_slots) {
         list_push_back(&ledgers->spares, &mapping->link);
-        return;
+    } else {
+        ledgers->n_spares--;
+        ledgers_release(mapping);
     }
-    ledgers->n_spares--;
-    ledgers_release(mapping);
+    if (ledgers->on_ready && !ledgers->stopping)
+        ledgers->on_ready(ledgers->on_ready_data);
 }
 
 static struct ledger_mapping *mapping_new(struct ledgers *ledgers, uint32_t n_slots)
@@ -82,7 +84,7 @@ static void refill(struct ledgers *ledgers)
         ledgers->n_spares++;
         mapping->job.run = make_run;
         mapping->job.done = make_done;
-        workers_submit(ledgers->workers, &mapping->job, WORKER_URGENT);
+        workers_submit(ledgers->workers, &mapping->job, WORKER_PROMPT);
     }
 }
 
@@ -104,14 +106,27 @@ void ledgers_deinit(struct ledgers *ledgers)
     drop_spares(ledgers);
 }
 
+static void keep_size(struct ledgers *ledgers, uint32_t n_slots)
+{
+    if (n_slots == ledgers->n_slots)
+        return;
+    drop_spares(ledgers);
+    ledgers->n_slots = n_slots;
+}
+
+bool ledgers_are_ready(struct ledgers *ledgers, uint32_t n_slots)
+{
+    keep_size(ledgers, n_slots);
+    refill(ledgers);
+    /* Out of memory for even one: then ledgers_take() says so. */
+    return !list_is_empty(&ledgers->spares) || ledgers->n_spares == 0;
+}
+
 int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
                  struct ledger_mapping **mapping_out)
 {
     struct ledger_mapping *mapping;
-    if (n_slots != ledgers->n_slots) {
-        drop_spares(ledgers);
-        ledgers->n_slots = n_slots;
-    }
+    keep_size(ledgers, n_slots);
     struct list *first = list_first(&ledgers->spares);
     if (first) {
         list_remove(first);

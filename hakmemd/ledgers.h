@@ -23,6 +23,8 @@ struct ledgers {
     uint32_t n_slots;    /* of the spares: what was asked for last */
     unsigned n_spares;   /* those being made included */
     bool stopping;
+    void (*on_ready)(void *data); /* a spare is there, or one could not be made; or NULL */
+    void *on_ready_data;
 };
 
 /* One client's ledger. */
@@ -39,9 +41,13 @@ void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store
 /* Frees the spares. Before workers_free(). */
 void ledgers_deinit(struct ledgers *ledgers);
 
+/* Will ledgers_take() have one at hand? False: one is being made; on_ready() will be called. */
+bool ledgers_are_ready(struct ledgers *ledgers, uint32_t n_slots);
+
 /*
- * A ledger of `n_slots` slots, all zero but for n_slots, magic and abi_version. Its descriptor is
- * the caller's: to be sent, and closed. 0 or a negative errno.
+ * A ledger of `n_slots` slots, all zero but for n_slots, magic and abi_version; made on the spot,
+ * which may mean waiting, if none is at hand. Its descriptor is the caller's: to be sent, and
+ * closed. 0 or a negative errno.
  */
 int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
                  struct ledger_mapping **mapping_out);

@@ -11,15 +11,18 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
+#include "hakmemd/turn.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
 /* Requests of one peer served in one go; then the others get their turn. */
-#define REQUESTS_A_TURN 16
-/* Requests that may come at once on top of the rate. */
-#define BURST_SECONDS 2
+#define REQUESTS_A_TURN 4
+
+/* What is on its way to a user's peers is looked through at most so often: each look is a system
+ * call for each of them. */
+#define SWEEP_INTERVAL_MS 10
 
 /* While the kernel counts too many descriptors of ours on their way. */
 #define SEND_RETRY_MS 20
@@ -29,6 +32,7 @@ enum peer_waits {
     WAITS_TO_READ,
     WAITS_TO_WRITE,
     WAITS_HELD,
+    WAITS_FOR_LEDGER,
     WAITS_THROTTLED,
     WAITS_TO_SEND_FDS
 };
@@ -39,7 +43,9 @@ struct peer {
     int socket;
     int pidfd; /* -1: not to be had */
     struct request_peer who;
-    struct quota_charge connection;
+    struct quota_charge connection; /* its user is the peer's, too */
+    struct quota_charge in_flight;  /* QUOTA_DESCRIPTORS: sent, and not seen to be taken */
+    struct list in_flight_link;     /* quota_user.in_flight, while that is charged */
     enum peer_waits waits;
     struct event read_event;
     struct event write_event;
@@ -47,10 +53,11 @@ struct peer {
     struct event exit_event;
     struct event throttle_event;
 
-    uint64_t tokens; /* thousandths of a request */
-    uint64_t tokens_ms;
+    struct quota_rate rate;
 
-    unsigned char *held; /* a request that waits its turn, or NULL */
+    unsigned char *held;    /* a request that waits its turn, or NULL */
+    struct list queue_link; /* peers.for_ledgers, in WAITS_FOR_LEDGER */
+    bool has_queued;        /* once is enough: the next time it gets its ledger made on the spot */
     size_t n_held_bytes;
 
     unsigned char *answer; /* an answer that could not be sent yet, or NULL */
@@ -62,19 +69,69 @@ struct peer {
 
 static void run(struct peer *peer);
 
+/* ---- descriptors in flight ---- */
+
+/* Nothing is in flight to it any more. */
+static void land(struct peer *peer)
+{
+    list_remove(&peer->in_flight_link);
+    quota_discharge(&peer->in_flight);
+}
+
+/* Discharges what the user's peers have taken meanwhile: nobody tells us when they do. */
+static void sweep_in_flight(struct quota_user *user)
+{
+    uint64_t now_ms = clock_now_ms();
+    if (now_ms < user->swept_ms + SWEEP_INTERVAL_MS)
+        return;
+    user->swept_ms = now_ms;
+    list_for_each_safe(it, &user->in_flight)
+    {
+        struct peer *peer = list_entry(it, struct peer, in_flight_link);
+        if (!peer->answer && conn_unread_bytes(peer->socket) <= 0)
+            land(peer);
+    }
+}
+
+/*
+ * Charges for the descriptors that the next answer may bring, which may be fewer than it could use;
+ * false: there is room for none. The answer before has been taken.
+ */
+static bool take_off(struct peer *peer)
+{
+    struct quota_user *user = peer->connection.user;
+    land(peer);
+    uint64_t n = quota_room(user, QUOTA_DESCRIPTORS);
+    if (n < CONN_MAX_FDS) {
+        sweep_in_flight(user);
+        n = quota_room(user, QUOTA_DESCRIPTORS);
+    }
+    if (n > CONN_MAX_FDS)
+        n = CONN_MAX_FDS;
+    if (n == 0 || quota_charge(&peer->in_flight, user, QUOTA_DESCRIPTORS, n) != 0)
+        return false;
+    list_push_back(&user->in_flight, &peer->in_flight_link);
+    peer->who.max_fds = (size_t)n;
+    return true;
+}
+
 /* ---- the end of a peer ---- */
 
 static void peer_free(struct peer *peer)
 {
     list_remove(&peer->link);
+    list_remove(&peer->queue_link);
+    land(peer);
     quota_discharge(&peer->connection);
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
     free(peer->answer);
     free(peer->held);
     if (peer->socket >= 0)
         close(peer->socket);
-    if (peer->pidfd >= 0)
+    if (peer->pidfd >= 0) {
         close(peer->pidfd);
+        peer->peers->stats->n_pidfds--;
+    }
     peer->peers->stats->n_peers--;
     free(peer);
 }
@@ -94,6 +151,7 @@ static void disconnect(struct peer *peer)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
+    list_remove(&peer->queue_link);
     if (peer->pidfd >= 0)
         event_del(&peer->exit_event);
     if (!peer->who.client) {
@@ -114,6 +172,30 @@ static void note_misbehaviour(struct peer *peer, const char *what)
                     (unsigned long long)n_suppressed);
 }
 
+/* ---- how fast it asks ---- */
+
+static struct quota_limits limits_of(const struct peer *peer)
+{
+    return quota_user_limits(peer->connection.user);
+}
+
+/* Nanoseconds until the next request of it may be read: for its own rate and for its user's. */
+static uint64_t rate_wait_ns(const struct peer *peer)
+{
+    uint64_t now_ns = clock_now_ns();
+    uint64_t own_ns = quota_rate_wait_ns(&peer->rate, now_ns);
+    uint64_t user_ns = quota_rate_wait_ns(&peer->connection.user->rate, now_ns);
+    return own_ns > user_ns ? own_ns : user_ns;
+}
+
+static void note_request(struct peer *peer)
+{
+    struct quota_limits limits = limits_of(peer);
+    uint64_t now_ns = clock_now_ns();
+    quota_rate_debit(&peer->rate, limits.requests_per_second, now_ns);
+    quota_rate_debit(&peer->connection.user->rate, limits.requests_per_user, now_ns);
+}
+
 /* ---- what a peer waits for ---- */
 
 static void wait_for(struct peer *peer, enum peer_waits waits)
@@ -124,6 +206,7 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
+    list_remove(&peer->queue_link);
     peer->waits = waits;
     struct timeval timeout;
     int r = 0;
@@ -138,8 +221,11 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     case WAITS_HELD:
         r = event_add(&peer->read_by_peer_event, NULL);
         break;
+    case WAITS_FOR_LEDGER:
+        list_push_back(&peer->peers->for_ledgers, &peer->queue_link);
+        break;
     case WAITS_THROTTLED:
-        timeout = clock_timeval(1000 / peer->peers->settings.requests_per_second + 1);
+        timeout = clock_timeval(rate_wait_ns(peer) / 1000000 + 1);
         r = event_add(&peer->throttle_event, &timeout);
         break;
     case WAITS_TO_SEND_FDS:
@@ -151,20 +237,6 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     }
     if (r < 0) /* out of memory; shut down, so that exit_event or the peer's own end gets it */
         shutdown(peer->socket, SHUT_RDWR);
-}
-
-static bool take_token(struct peer *peer)
-{
-    uint64_t rate = peer->peers->settings.requests_per_second;
-    uint64_t now_ms = clock_now_ms();
-    uint64_t full = rate * BURST_SECONDS * 1000;
-    uint64_t gained = (now_ms - peer->tokens_ms) * rate;
-    peer->tokens_ms = now_ms;
-    peer->tokens = peer->tokens + gained < full ? peer->tokens + gained : full;
-    if (peer->tokens < 1000)
-        return false;
-    peer->tokens -= 1000;
-    return true;
 }
 
 /* ---- answers ---- */
@@ -233,7 +305,8 @@ static enum step send_kept_answer(struct peer *peer)
 
 /* ---- requests ---- */
 
-static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes)
+static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes,
+                      enum peer_waits waits)
 {
     if (!peer->held) {
         peer->held = malloc(n_bytes);
@@ -242,7 +315,7 @@ static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_b
         memcpy(peer->held, packet, n_bytes);
         peer->n_held_bytes = n_bytes;
     }
-    wait_for(peer, WAITS_HELD);
+    wait_for(peer, waits);
     return STEP_WAIT;
 }
 
@@ -250,9 +323,24 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
 {
     struct request_handler *handler = peer->peers->handler;
     const Hakmem__Request *request = request_parse(handler, packet, n_bytes);
-    if (request && request_may_send_fds(request) && conn_unread_bytes(peer->socket) > 0)
-        return hold(peer, packet, n_bytes);
-    struct request_answer *answer = request_serve(handler, &peer->who, request);
+    struct request_answer *answer;
+    bool brings_fds = request && request_may_send_fds(request);
+    if (brings_fds && conn_unread_bytes(peer->socket) > 0)
+        return hold(peer, packet, n_bytes, WAITS_HELD);
+    if (brings_fds && !peer->has_queued &&
+        !request_is_ready(handler, &peer->who, peer->connection.user, request)) {
+        peer->has_queued = true;
+        return hold(peer, packet, n_bytes, WAITS_FOR_LEDGER);
+    }
+    if (brings_fds && !take_off(peer)) {
+        answer = request_refuse_fds(handler, &peer->who, request);
+    } else {
+        answer = request_serve(handler, &peer->who, request);
+        if (brings_fds && answer->n_fds > 0)
+            quota_charge_lower(&peer->in_flight, answer->n_fds);
+        else if (brings_fds)
+            land(peer);
+    }
     free(peer->held);
     peer->held = NULL;
     return send_answer(peer, answer);
@@ -264,7 +352,8 @@ static enum step receive(struct peer *peer)
     size_t n_bytes, n_fds;
     int fds[CONN_MAX_FDS];
 
-    if (!take_token(peer)) {
+    if (rate_wait_ns(peer) > 0) {
+        peer->peers->stats->throttled_total++;
         wait_for(peer, WAITS_THROTTLED);
         return STEP_WAIT;
     }
@@ -277,6 +366,7 @@ static enum step receive(struct peer *peer)
         note_misbehaviour(peer, "a packet or its descriptors are too many");
     if (r != 0)
         return drop(peer);
+    note_request(peer);
     if (n_fds > 0) {
         conn_close_fds(fds, n_fds);
         note_misbehaviour(peer, "it sent descriptors");
@@ -300,10 +390,8 @@ static void run(struct peer *peer)
         wait_for(peer, WAITS_TO_READ); /* level-triggered: what is there comes at once */
 }
 
-static void on_event(evutil_socket_t fd, short what, void *data)
+static void go_on(struct peer *peer, short what)
 {
-    (void)fd;
-    struct peer *peer = data;
     if (peer->waits == WAITS_TO_WRITE && (what & EV_TIMEOUT)) {
         peer->peers->stats->dropped_peers_total++;
         note_misbehaviour(peer, "it does not read its answers");
@@ -315,20 +403,57 @@ static void on_event(evutil_socket_t fd, short what, void *data)
     run(peer);
 }
 
+static void on_event(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    turn_begin();
+    go_on(data, what);
+    turn_end();
+}
+
+/*
+ * A ledger is there, or could not be made: the first Hello that waits gets it, or is told. One that
+ * takes none has no other made, either, which would be a turn for the next: so on while there are
+ * any.
+ */
+static void on_ledger(void *data)
+{
+    struct peers *peers = data;
+    const struct ledgers *ledgers = peers->handler->control->ledgers;
+    struct list *first;
+    while ((first = list_first(&peers->for_ledgers))) {
+        struct peer *peer = list_entry(first, struct peer, queue_link);
+        list_remove(first);
+        peer->waits = WAITS_FOR_NOTHING;
+        run(peer);
+        if (list_is_empty(&ledgers->spares))
+            return;
+    }
+}
+
 /* The process is gone, whoever may still hold a copy of its socket. */
 static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     disconnect(data);
+    turn_end();
 }
 
 /* ---- the beginning of a peer ---- */
 
-static int open_pidfd(int socket, pid_t pid)
+/*
+ * So that a connection ends with its process, whoever holds copies of its socket. Where thousands
+ * are connected and descriptors become few, it is done without: then the connection ends with the
+ * last copy.
+ */
+static int open_pidfd(const struct stats *stats, int socket, pid_t pid)
 {
     int fd;
     socklen_t length = sizeof(fd);
+    if (!stats_fds_available(stats, FDS_FOR_PIDFD, 2))
+        return -1;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0)
         return fd;
     return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -357,9 +482,10 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     peer->socket = socket;
     peer->who.pid = credentials->pid;
     peer->who.uid = credentials->uid;
-    peer->pidfd = open_pidfd(socket, credentials->pid);
-    peer->tokens_ms = clock_now_ms();
-    peer->tokens = peers->settings.requests_per_second * BURST_SECONDS * 1000;
+    peer->pidfd = open_pidfd(peers->stats, socket, credentials->pid);
+    peers->stats->n_pidfds += peer->pidfd >= 0;
+    list_init(&peer->in_flight_link);
+    list_init(&peer->queue_link);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
@@ -400,6 +526,9 @@ void peer_accept(struct peers *peers, int socket)
         disconnect(peer);
         return;
     }
+    /* Connecting is work, too, and must not be a way around the user's rate. */
+    quota_rate_debit(&peer->connection.user->rate, limits_of(peer).requests_per_user,
+                     clock_now_ns());
     run(peer);
 }
 
@@ -414,6 +543,9 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
                             .leases = leases,
                             .stats = stats};
     list_init(&peers->list);
+    list_init(&peers->for_ledgers);
+    handler->control->ledgers->on_ready = on_ledger;
+    handler->control->ledgers->on_ready_data = peers;
 }
 
 void peers_disconnect_all(struct peers *peers)

@@ -2,12 +2,13 @@
  * Peers: the connections. Bytes and descriptors in, requests served one at a time, answers out.
  *
  * A peer is always in exactly one of these: waiting for a request (read), for room to send its
- * answer (write), for the peer to read the descriptors sent before (held), for its request rate
- * (throttled), or for its punches to finish after it is gone (ending). Only while it waits to read
- * is it read from: so at most one request and one answer per peer are ever held, and whatever else
- * it sends waits in the kernel, at its own cost.
+ * answer (write), for the peer to read the descriptors sent before (held), for a ledger that is
+ * being made (ledger), for its request rate (throttled), or for its punches to finish after it is
+ * gone (ending). Only while it waits to read is it read from: so at most one request and one answer
+ * per peer are ever held, and whatever else it sends waits in the kernel, at its own cost.
  *
- * Invariants: a packet with descriptors is sent only when the one before has been read. A peer's
+ * Invariants: a packet with descriptors is sent only when the one before has been read, and while
+ * it is on its way its descriptors are charged to the user (quota.descriptors_per_user). A peer's
  * socket is closed only when no work on its client's extents is in flight. Loop thread only.
  */
 #ifndef HAKMEMD_PEER_H
@@ -23,9 +24,7 @@
 struct event_base;
 
 struct peer_settings {
-    uint64_t requests_per_second; /* beyond it a peer is read later, not dropped */
-    uint64_t
-        unread_timeout_ms; /* an answer that cannot be sent for this long: the peer is dropped */
+    uint64_t unread_timeout_ms; /* an answer that cannot be sent for so long: the peer is dropped */
 };
 
 struct peers {
@@ -35,7 +34,8 @@ struct peers {
     struct quota *quota;
     struct leases *leases;
     struct stats *stats;
-    struct list list; /* peer.link */
+    struct list list;        /* peer.link */
+    struct list for_ledgers; /* peer.queue_link: held Hellos, the first first */
     struct log_limit misbehaviour;
 };
 

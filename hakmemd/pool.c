@@ -9,6 +9,7 @@
 #include "hakmemd/clock.h"
 #include "hakmemd/log.h"
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 #define TICK_MS     1000
 #define N_JOBS_MAX  2 /* one being run, one waiting: more would be decided too early */
@@ -424,7 +425,9 @@ static void on_refill(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     refill(data);
+    turn_end();
 }
 
 void pool_tick(struct pool *pool)
@@ -442,7 +445,9 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     pool_tick(data);
+    turn_end();
 }
 
 uint64_t pool_ask(struct pool *pool, uint64_t n_bytes)

@@ -6,7 +6,8 @@
  * by hand, and nothing can be forgotten.
  *
  * A user exists while somebody refers to it: a charge, a client, or an override from the
- * configuration or hakmemctl. Invariant: a user's used[r] is the sum of its living charges of
+ * configuration or hakmemctl; and, so that a limit on its requests cannot be dodged by connecting
+ * anew, until its rate is paid for. Invariant: a user's used[r] is the sum of its living charges of
  * resource r; used[r] never overflows. A limit lowered below what is used refuses more and takes
  * nothing away.
  *
@@ -16,6 +17,7 @@
 #define HAKMEMD_QUOTA_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -29,6 +31,7 @@ enum quota_resource {
     QUOTA_BYTES,       /* leased, orphaned, and recycled on the user's own shelf */
     QUOTA_CLIENTS,     /* that said Hello */
     QUOTA_CONNECTIONS, /* of any kind; limit: that of clients and a few more, for control */
+    QUOTA_DESCRIPTORS, /* sent to the user's clients, and not taken by them yet */
     QUOTA_N_RESOURCES
 };
 
@@ -36,6 +39,27 @@ struct quota_limits {
     uint64_t bytes_per_user;
     uint64_t bytes_per_client;
     uint64_t clients_per_user;
+    uint64_t descriptors_per_user;
+    uint64_t requests_per_second; /* of one connection */
+    uint64_t requests_per_user;   /* the same of all of a user's together, in a second */
+};
+
+/* A limit by its key in the configuration, and what it may be. */
+struct quota_key {
+    const char *name;
+    size_t offset; /* in struct quota_limits */
+    uint64_t min;
+    uint64_t max;
+    bool is_bytes;
+};
+
+/*
+ * How fast requests come: a bucket that fills with the rate, up to what two seconds bring, and that
+ * is debited after the fact. A debt is paid by waiting, so that nothing is ever refused for coming
+ * fast. Zeroed is as full as it gets.
+ */
+struct quota_rate {
+    uint64_t full_at_ns; /* of clock_now_ns(): when the bucket will be full */
 };
 
 #define QUOTA_N_OVERRIDES_MAX 64
@@ -65,12 +89,15 @@ struct quota_user {
     uid_t uid;
     uint64_t n_refs;
     uint64_t used[QUOTA_N_RESOURCES];
+    struct quota_rate rate; /* of the requests of all its connections */
     struct quota_limits override;
     bool has_override;                       /* holds one of n_refs */
     struct list shelf[EXTENT_MAX_ORDER + 1]; /* extents recycled for this user; pool.c's */
     struct list taker_link;                  /* fairshare.takers; this and the following: its */
     uint64_t asked_bytes;
     uint64_t taken_bytes;
+    struct list in_flight;                   /* peers with descriptors in flight; peer.c's */
+    uint64_t swept_ms;                       /* when in_flight was last looked through; peer.c's */
 };
 
 /* Embedded in what it is for. Zeroed is uncharged. */
@@ -100,15 +127,33 @@ int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quot
  * QUOTA_EXCEEDED: the sum would overflow. */
 int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
                       enum quota_resource resource, uint64_t amount);
+/* Gives back what of the charge is above `amount`. */
+void quota_charge_lower(struct quota_charge *charge, uint64_t amount);
 /* The charge's destructor. Uncharged: does nothing. */
 void quota_discharge(struct quota_charge *charge);
+/* How much of a resource the user may still be charged for. */
+uint64_t quota_room(const struct quota_user *user, enum quota_resource resource);
 
-/* Sets one limit by its key ("bytes_per_user", …) for all (user NULL) or one. 0, -EINVAL (no such
- * key), -ENOMEM. */
+/* ---- rates ---- */
+
+/* One request at this rate (at least 1 a second) has come. A debt of more than two seconds is
+ * forgiven. */
+void quota_rate_debit(struct quota_rate *rate, uint64_t per_second, uint64_t now_ns);
+/* Nanoseconds until the bucket is out of debt; 0: it is. */
+uint64_t quota_rate_wait_ns(const struct quota_rate *rate, uint64_t now_ns);
+
+/* ---- keys ---- */
+
+/* The key of this name ("bytes_per_user", …), or NULL. */
+const struct quota_key *quota_key_find(const char *name);
+/* Where a key's value is in a struct of limits. */
+uint64_t *quota_limits_field(struct quota_limits *limits, const struct quota_key *key);
+/* No limit of its own in any key. */
+struct quota_limits quota_limits_unset(void);
+
+/* Sets one limit by its key for all (uid NULL) or one. 0, -EINVAL (no such key), -ERANGE, -ENOMEM.
+ */
 int quota_set(struct quota *quota, const char *key, uint64_t value, const uid_t *uid);
-
-/* The place of a key in a struct of limits, or NULL. */
-uint64_t *quota_limits_field(struct quota_limits *limits, const char *key);
 
 bool quota_user_is_valid(const struct quota_user *user);
 

@@ -7,6 +7,7 @@
 #include "common/check.h"
 #include "hakmemd/clock.h"
 #include "hakmemd/memfd.h"
+#include "hakmemd/turn.h"
 
 #define ROUNDS_PER_AGE  4
 #define ROUND_MIN_MS    20
@@ -179,7 +180,9 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
     struct reclaim *reclaim = data;
     if (reclaim->n_left == 0)
         begin_round(reclaim);
+    turn_begin();
     scan_slice(reclaim);
+    turn_end();
     if (reclaim->n_left > 0) {
         evtimer_add(reclaim->timer, &(struct timeval){0});
         return;

@@ -73,6 +73,13 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
+bool request_is_ready(struct request_handler *handler, const struct request_peer *peer,
+                      const struct quota_user *user, const Hakmem__Request *request)
+{
+    return request->body_case != HAKMEM__REQUEST__BODY_HELLO || peer->client ||
+           ledgers_are_ready(handler->control->ledgers, client_slots_for(user));
+}
+
 /* ---- refusals ---- */
 
 static void refuse(struct request_call *call, Hakmem__ErrorCode code, const char *message,
@@ -224,9 +231,9 @@ static void serve_hello(struct request_call *call)
     hakmem__hello_reply__init(&out);
     /* A client that gets no memory now is a client all the same: it asks again, and is told then
      * why not. */
-    if (hello->want_slabs > 0 &&
-        lease_grant(call->handler->control->leases, client, hello->want_slabs, 1, CONN_MAX_FDS - 1,
-                    grants, &n_grants) == 0)
+    if (hello->want_slabs > 0 && call->peer->max_fds > 1 &&
+        lease_grant(call->handler->control->leases, client, hello->want_slabs, 1,
+                    call->peer->max_fds - 1, grants, &n_grants) == 0)
         out.n_extents = list_grants(call, grants, n_grants);
     out.extents = call->handler->extent_pointers;
     out.version = hello->version_max < WIRE_VERSION_MAX ? hello->version_max : WIRE_VERSION_MAX;
@@ -267,7 +274,7 @@ static void serve_lease(struct request_call *call)
     }
     lease_set_cpu(call->handler->control->leases, call->peer->client, lease->cpu_plus_one);
     int r = lease_grant(call->handler->control->leases, call->peer->client, lease->n_slabs,
-                        lease->run_slabs, CONN_MAX_FDS, grants, &n_grants);
+                        lease->run_slabs, call->peer->max_fds, grants, &n_grants);
     if (r != 0) {
         refuse_lease(call, r);
         return;
@@ -313,6 +320,8 @@ static void refuse_by_errno(struct request_call *call, int r)
 {
     if (r == -EINVAL)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_INVALID, "no such key", "");
+    else if (r == -ERANGE)
+        refuse(call, HAKMEM__ERROR_CODE__ERROR_INVALID, "a value out of range", "");
     else if (r < 0)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_NO_MEMORY, "the daemon is out of memory", "");
 }
@@ -433,6 +442,24 @@ struct request_answer *request_serve(struct request_handler *handler, struct req
         refuse_and_disconnect(&call, HAKMEM__ERROR_CODE__ERROR_MALFORMED,
                               "not a request of this protocol");
     }
+    pack_answer(&call);
+    return call.answer;
+}
+
+struct request_answer *request_refuse_fds(struct request_handler *handler,
+                                          struct request_peer *peer, const Hakmem__Request *request)
+{
+    Hakmem__Reply reply = HAKMEM__REPLY__INIT;
+    Hakmem__Error error = HAKMEM__ERROR__INIT;
+    struct request_call call = {
+        .handler = handler, .reply = &reply, .error = &error, .answer = begin_answer(handler)};
+    handler->control->stats->denied_quota_total++;
+    if (peer->client)
+        peer->client->n_denied_total++;
+    reply.id = request->id;
+    refuse(&call, HAKMEM__ERROR_CODE__ERROR_QUOTA,
+           "too many descriptors are on their way to the user's programs",
+           "quota.descriptors_per_user");
     pack_answer(&call);
     return call.answer;
 }

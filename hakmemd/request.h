@@ -22,6 +22,7 @@ struct request_peer {
     pid_t pid;
     uid_t uid;
     struct client *client; /* since Hello; the peer's to end */
+    size_t max_fds;        /* of the next answer; at least 1 if request_may_send_fds() */
 };
 
 struct request_answer {
@@ -55,9 +56,20 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
 
+/* Can it be served without waiting? False: a Hello that would wait for its ledger to be made; see
+ * ledgers_are_ready(). */
+bool request_is_ready(struct request_handler *handler, const struct request_peer *peer,
+                      const struct quota_user *user, const Hakmem__Request *request);
+
 /* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
 struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
                                      const Hakmem__Request *request);
+
+/* The answer instead, to a request that may bring descriptors: too many are on their way to the
+ * user already. */
+struct request_answer *request_refuse_fds(struct request_handler *handler,
+                                          struct request_peer *peer,
+                                          const Hakmem__Request *request);
 
 /* An answer that nobody asked for: a connection beyond the limit. */
 struct request_answer *request_refuse_connection(struct request_handler *handler);

@@ -10,9 +10,14 @@
 #include "hakmemd/log.h"
 #include "hakmemd/memfd.h"
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 /* Behind so much that waits to be cleared, discarding is better: some ten milliseconds' work. */
 #define BACKLOG_MAX_BYTES ((uint64_t)256 << 20)
+
+/* Proofs in one go, some ten microseconds each with what follows; then the loop looks who else is
+ * there. A client that ends may leave thousands behind. */
+#define PROOFS_A_TURN 16
 
 /* ---- orphans ---- */
 
@@ -138,9 +143,9 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
     workers_submit(scrub->workers, &work->job, WORKER_URGENT);
 }
 
-void scrub_accept(struct scrub *scrub, struct extent *extent)
+/* Off whatever list it is on, and on to where it belongs. */
+static void prove(struct scrub *scrub, struct extent *extent)
 {
-    check_or_trap(!extent->client && !extent->care.in_flight);
     list_remove(&extent->link);
     int r = memfd_prove_exclusive(extent->fd);
     if (r == MEMFD_SHARED && !scrub->stopping) {
@@ -154,22 +159,68 @@ void scrub_accept(struct scrub *scrub, struct extent *extent)
     }
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *data)
+void scrub_accept(struct scrub *scrub, struct extent *extent)
+{
+    check_or_trap(!extent->client && !extent->care.in_flight);
+    list_remove(&extent->link);
+    if (scrub->stopping) {
+        extent_discard(extent);
+        return;
+    }
+    list_push_back(&scrub->incoming, &extent->link);
+    if (scrub->n_this_turn < PROOFS_A_TURN)
+        scrub_work_off(scrub, 1);
+    event_active(scrub->incoming_event, EV_TIMEOUT, 0);
+}
+
+bool scrub_work_off(struct scrub *scrub, unsigned n_max)
+{
+    unsigned n = 0;
+    for (struct list *first; n < n_max && (first = list_first(&scrub->incoming)); n++)
+        prove(scrub, list_entry(first, struct extent, link));
+    scrub->n_this_turn += n;
+    return n > 0;
+}
+
+static void on_incoming(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
     struct scrub *scrub = data;
+    turn_begin();
+    scrub->n_this_turn = 0;
+    if (scrub_work_off(scrub, PROOFS_A_TURN))
+        event_active(scrub->incoming_event, EV_TIMEOUT, 0);
+    turn_end();
+}
+
+/* Those that are due, the longest waiting first. What is too much for one turn is due at once. */
+static void look_at_orphans(struct scrub *scrub)
+{
     uint64_t now_ms = clock_now_ms();
+    unsigned n = 0;
     for (unsigned i = SCRUB_N_BACK_OFFS; i-- > 0;) {
         list_for_each_safe(it, &scrub->orphans[i])
         {
             struct extent *extent = list_entry(it, struct extent, link);
             if (extent->due_ms > now_ms)
                 break;
-            scrub_accept(scrub, extent);
+            if (n++ == PROOFS_A_TURN)
+                return;
+            prove(scrub, extent);
         }
     }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    struct scrub *scrub = data;
+    turn_begin();
+    look_at_orphans(scrub);
     schedule(scrub);
+    turn_end();
     check_debug(scrub_is_valid(scrub));
 }
 
@@ -179,8 +230,10 @@ int scrub_init(struct scrub *scrub, enum scrub_reuse reuse, struct event_base *b
     *scrub = (struct scrub){.pool = pool, .workers = workers, .stats = stats, .reuse = reuse};
     for (unsigned i = 0; i < SCRUB_N_BACK_OFFS; i++)
         list_init(&scrub->orphans[i]);
+    list_init(&scrub->incoming);
     scrub->timer = evtimer_new(base, on_timer, scrub);
-    return scrub->timer ? 0 : -ENOMEM;
+    scrub->incoming_event = evtimer_new(base, on_incoming, scrub);
+    return scrub->timer && scrub->incoming_event ? 0 : -ENOMEM;
 }
 
 void scrub_deinit(struct scrub *scrub)
@@ -194,8 +247,15 @@ void scrub_deinit(struct scrub *scrub)
             extent_discard(list_entry(it, struct extent, link));
         }
     }
+    list_for_each_safe(it, &scrub->incoming)
+    {
+        extent_discard(list_entry(it, struct extent, link));
+    }
     event_free(scrub->timer);
     scrub->timer = NULL;
+    if (scrub->incoming_event)
+        event_free(scrub->incoming_event);
+    scrub->incoming_event = NULL;
 }
 
 bool scrub_is_valid(const struct scrub *scrub)

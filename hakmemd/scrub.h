@@ -34,6 +34,9 @@ struct scrub {
     bool stopping; /* deinitialised: discards what still comes */
     struct event *timer;
     struct list orphans[SCRUB_N_BACK_OFFS]; /* extent.link */
+    struct list incoming;                   /* extent.link; let go of, not looked at yet: LEASED */
+    unsigned n_this_turn;                   /* proofs since the loop was last at its events */
+    struct event *incoming_event;           /* active while one of these two is not 0 */
 };
 
 /* 0 or -ENOMEM. */
@@ -42,8 +45,12 @@ int scrub_init(struct scrub *scrub, enum scrub_reuse reuse, struct event_base *b
 /* Discards the orphans, and whatever is accepted from then on. Before workers_free(). */
 void scrub_deinit(struct scrub *scrub);
 
-/* Consumes a LEASED extent that no client has any more and no work is in flight on. */
+/* Consumes a LEASED extent that no client has any more and no work is in flight on. Where
+ * there are many they are seen to in several turns of the loop, and stay charged to their user
+ * until then. */
 void scrub_accept(struct scrub *scrub, struct extent *extent);
+/* Sees to up to `n_max` of these now. False: there were none. */
+bool scrub_work_off(struct scrub *scrub, unsigned n_max);
 
 /* A worker_job run(): clears the extent and gives it pages again where they are missing. */
 void scrub_run(struct worker_job *job);

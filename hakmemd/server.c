@@ -18,13 +18,16 @@
 #include "hakmemd/clock.h"
 #include "hakmemd/core.h"
 #include "hakmemd/notify.h"
+#include "hakmemd/turn.h"
 
-#define ACCEPTS_A_TURN  32
+#define ACCEPTS_A_TURN  4
 #define ACCEPT_RETRY_MS 100
 /* A few clients with a few extents. */
 #define FDS_USEFUL       24
 #define FD_LIMIT_COMFORT 4096
 #define N_SIGNALS        3
+/* Eight bytes of the kernel's memory each. */
+#define FD_TABLE_SLOTS 65536
 
 struct server {
     struct server_settings settings;
@@ -215,10 +218,8 @@ static void on_accept_retry(evutil_socket_t fd, short what, void *data)
         event_add(server->listener_event, NULL);
 }
 
-static void on_connection(evutil_socket_t listener, short what, void *data)
+static void accept_some(struct server *server, int listener)
 {
-    (void)what;
-    struct server *server = data;
     for (unsigned n = 0; n < ACCEPTS_A_TURN; n++) {
         if (!stats_fds_available(&server->core.stats, FDS_FOR_PEER, 2)) {
             pause_accepting(server, EMFILE);
@@ -234,6 +235,14 @@ static void on_connection(evutil_socket_t listener, short what, void *data)
         if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *data)
+{
+    (void)what;
+    turn_begin();
+    accept_some(data, listener);
+    turn_end();
 }
 
 /* ---- signals ---- */
@@ -305,6 +314,18 @@ static int watch_signals(struct server *server)
 
 /* ---- putting it together ---- */
 
+/*
+ * The kernel's table of descriptors grows by doubling, and once there are threads each time waits
+ * for all processors to have passed by: some milliseconds, in whatever call came to need it.
+ */
+static void widen_fd_table(uint64_t fd_limit)
+{
+    uint64_t n = fd_limit < FD_TABLE_SLOTS ? fd_limit : FD_TABLE_SLOTS;
+    int high = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
+    if (high >= 0)
+        close(high);
+}
+
 static int raise_fd_limit(struct server *server)
 {
     struct rlimit limit;
@@ -315,6 +336,7 @@ static int raise_fd_limit(struct server *server)
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
     server->core.stats.fd_limit = limit.rlim_cur;
+    widen_fd_table(limit.rlim_cur);
     if (!stats_fds_available(&server->core.stats, FDS_FOR_PEER, FDS_USEFUL)) {
         log_error(NULL,
                   "only %llu descriptors allowed, too few to serve anybody: "
@@ -324,7 +346,7 @@ static int raise_fd_limit(struct server *server)
     }
     if (limit.rlim_cur < FD_LIMIT_COMFORT)
         log_warning(NULL,
-                    "only %llu descriptors allowed: an extent takes one, a client two; "
+                    "only %llu descriptors allowed: an extent takes one, a client one or two; "
                     "raise LimitNOFILE= or ulimit -n",
                     (unsigned long long)limit.rlim_cur);
     return 0;
@@ -358,6 +380,18 @@ static int init_listener(struct server *server)
     return 0;
 }
 
+/* A round of the loop is short, however many are ready (turn.h). */
+static struct event_base *make_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (!config)
+        return NULL;
+    event_config_set_max_dispatch_interval(config, NULL, TURN_MAX_CALLBACKS, 0);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 int server_new(const struct server_settings *settings, server_reload_fn *reload, void *reload_data,
                struct server **server_out)
 {
@@ -373,7 +407,7 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
     log_set_level(settings->log_level);
     int r = raise_fd_limit(server);
     if (r == 0)
-        server->base = event_base_new();
+        server->base = make_base();
     if (r == 0)
         r = server->base ? watch_signals(server) : -ENOMEM;
     /* The listener first: a daemon that cannot listen should not prewarm before it says so. */

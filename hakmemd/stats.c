@@ -16,12 +16,14 @@ bool stats_is_valid(const struct stats *stats)
 
 uint64_t stats_fds_used(const struct stats *stats)
 {
-    return FDS_OWN + stats->n_extents + stats->n_waiting + stats->n_detached + 2 * stats->n_peers;
+    return FDS_OWN + stats->n_extents + stats->n_waiting + stats->n_detached + stats->n_peers +
+           stats->n_pidfds;
 }
 
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)
 {
-    uint64_t headroom = purpose == FDS_FOR_STOCK   ? stats->fd_limit / 4
+    uint64_t headroom = purpose == FDS_FOR_PIDFD   ? stats->fd_limit / 8 * 5
+                        : purpose == FDS_FOR_STOCK ? stats->fd_limit / 4
                         : purpose == FDS_FOR_LEASE ? stats->fd_limit / 8
                                                    : 0;
     return stats_fds_used(stats) + FDS_RESERVE + headroom + n <= stats->fd_limit;

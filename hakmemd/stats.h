@@ -39,6 +39,7 @@ struct stats {
     uint64_t accept_errors_total;
     uint64_t protocol_errors_total;
     uint64_t dropped_peers_total; /* peers that did not read */
+    uint64_t throttled_total;     /* times that a peer had to wait for its own or its user's rate */
     uint64_t pressure_events_total;
     uint64_t held_bytes; /* of connected clients, from earlier daemons */
 
@@ -49,6 +50,7 @@ struct stats {
     uint64_t store_errors_total;
 
     uint64_t n_peers;
+    uint64_t n_pidfds;  /* peers' */
     uint64_t n_extents; /* descriptors held for them */
     uint64_t n_waiting; /* descriptors held until the service manager has them */
     uint64_t fd_limit;
@@ -61,13 +63,13 @@ static inline uint64_t stats_denied_total(const struct stats *stats)
     return stats->denied_quota_total + stats->denied_memory_total + stats->denied_busy_total;
 }
 
-/* Descriptors in use, from above: an extent one, a peer two (socket, pidfd) and up to 16 on their
- * way to it, a detached client its pidfd. */
+/* Descriptors in use, from above: an extent one, a peer one or two (socket, pidfd), a detached
+ * client its pidfd. */
 uint64_t stats_fds_used(const struct stats *stats);
 
-/* What descriptors are wanted for; the later ones may take more of them, so that neither stock nor
- * leases shut people out. */
-enum stats_fds_purpose { FDS_FOR_STOCK, FDS_FOR_LEASE, FDS_FOR_PEER };
+/* What descriptors are wanted for; the later ones may take more of them, so that comfort does not
+ * cost stock, and neither stock nor leases shut people out. */
+enum stats_fds_purpose { FDS_FOR_PIDFD, FDS_FOR_STOCK, FDS_FOR_LEASE, FDS_FOR_PEER };
 
 /* May `n` more descriptors be opened, with a reserve left for passing them on? */
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n);

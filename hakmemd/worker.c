@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,7 +13,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hakmemd/turn.h"
+
 #define N_WORKERS 2
+
+/* Finished jobs seen to in one go; then the loop looks who else is there. */
+#define DONE_A_TURN 8
 
 /* Nice levels: what a program waits for at once, what it will want soon, and what is made ahead of
  * any need. */
@@ -25,17 +31,25 @@ struct worker {
     pthread_t thread;
     bool is_started;
     bool takes_background;
+    bool is_asleep; /* under workers.lock: waits for `wake`, which is due once for it */
+    sem_t wake;
 };
 
-/* Under `lock`: queues, finished, stopping. The rest belongs to the loop thread. */
+/*
+ * Under `lock`: queues, finished, stopping. The rest belongs to the loop thread.
+ *
+ * A semaphore for each worker and no condition variable: to signal one of those may make the caller
+ * wait until a thread woken before has run (glibc's groups of waiters), which is the last thing
+ * that the loop should wait for.
+ */
 struct workers {
     pthread_mutex_t lock;
-    pthread_cond_t wanted;
     struct list queues[WORKER_N_URGENCIES];
     struct list finished;
     bool stopping;
 
-    int done_fd; /* eventfd: `finished` is not empty */
+    struct list to_be_done; /* taken from `finished` */
+    int done_fd;            /* eventfd: `finished` is not empty */
     struct event *done_event;
     struct worker threads[N_WORKERS];
 };
@@ -58,6 +72,19 @@ static struct worker_job *next_job(struct worker *worker)
             list_remove(first);
             job->queued = false;
             return job;
+        }
+    }
+    return NULL;
+}
+
+/* Under lock. A worker that sleeps and takes this kind, to be woken by the caller; NULL: none. */
+static struct worker *rouse(struct workers *workers, enum worker_urgency urgency)
+{
+    for (size_t i = 0; i < N_WORKERS; i++) {
+        struct worker *worker = &workers->threads[i];
+        if (worker->is_asleep && (urgency != WORKER_BACKGROUND || worker->takes_background)) {
+            worker->is_asleep = false;
+            return worker;
         }
     }
     return NULL;
@@ -107,7 +134,11 @@ static void *worker_main(void *data)
         if (!job) {
             if (workers->stopping)
                 break;
-            pthread_cond_wait(&workers->wanted, &workers->lock);
+            worker->is_asleep = true;
+            pthread_mutex_unlock(&workers->lock);
+            while (sem_wait(&worker->wake) < 0)
+                ; /* EINTR */
+            pthread_mutex_lock(&workers->lock);
             continue;
         }
         pthread_mutex_unlock(&workers->lock);
@@ -123,22 +154,24 @@ static void *worker_main(void *data)
     return NULL;
 }
 
-static void call_done(struct workers *workers)
+/* Calls done() of at most `n_max` jobs. True: that was not all. */
+static bool call_done(struct workers *workers, size_t n_max)
 {
-    struct list all = LIST_INIT(all);
-    for (;;) {
-        pthread_mutex_lock(&workers->lock);
-        splice_back(&all, &workers->finished);
-        pthread_mutex_unlock(&workers->lock);
-        if (list_is_empty(&all))
-            return;
-        /* A done() may submit again, and so finish another, when the threads are gone. */
-        while (!list_is_empty(&all)) {
-            struct worker_job *job = list_entry(list_first(&all), struct worker_job, link);
-            list_remove(&job->link);
-            job->done(job);
+    struct list *all = &workers->to_be_done;
+    for (size_t n = 0; n < n_max; n++) {
+        if (list_is_empty(all)) {
+            /* A done() may submit again, and so finish another, when the threads are gone. */
+            pthread_mutex_lock(&workers->lock);
+            splice_back(all, &workers->finished);
+            pthread_mutex_unlock(&workers->lock);
+            if (list_is_empty(all))
+                return false;
         }
+        struct worker_job *job = list_entry(list_first(all), struct worker_job, link);
+        list_remove(&job->link);
+        job->done(job);
     }
+    return true;
 }
 
 static void on_done(evutil_socket_t fd, short what, void *data)
@@ -147,7 +180,11 @@ static void on_done(evutil_socket_t fd, short what, void *data)
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof(count));
     (void)n;
-    call_done(data);
+    struct workers *workers = data;
+    turn_begin();
+    if (call_done(workers, DONE_A_TURN))
+        event_active(workers->done_event, EV_READ, 0); /* after whoever else is ready */
+    turn_end();
 }
 
 static int start_threads(struct workers *workers)
@@ -161,6 +198,7 @@ static int start_threads(struct workers *workers)
         struct worker *worker = &workers->threads[i];
         worker->workers = workers;
         worker->takes_background = i > 0;
+        sem_init(&worker->wake, 0, 0);
         r = -pthread_create(&worker->thread, NULL, worker_main, worker);
         worker->is_started = r == 0;
     }
@@ -175,10 +213,10 @@ int workers_new(struct event_base *base, struct workers **workers_out)
         return -ENOMEM;
     int r = -ENOMEM;
     pthread_mutex_init(&workers->lock, NULL);
-    pthread_cond_init(&workers->wanted, NULL);
     for (int i = 0; i < WORKER_N_URGENCIES; i++)
         list_init(&workers->queues[i]);
     list_init(&workers->finished);
+    list_init(&workers->to_be_done);
     workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (workers->done_fd < 0) {
         r = -errno;
@@ -233,17 +271,21 @@ void workers_free(struct workers *workers)
     pthread_mutex_lock(&workers->lock);
     workers->stopping = true;
     cancel_background(workers);
-    pthread_cond_broadcast(&workers->wanted);
+    struct worker *asleep;
+    while ((asleep = rouse(workers, WORKER_URGENT)))
+        sem_post(&asleep->wake);
     pthread_mutex_unlock(&workers->lock);
-    for (size_t i = 0; i < N_WORKERS; i++)
-        if (workers->threads[i].is_started)
-            pthread_join(workers->threads[i].thread, NULL);
-    call_done(workers);
+    for (size_t i = 0; i < N_WORKERS; i++) {
+        if (!workers->threads[i].is_started)
+            continue;
+        pthread_join(workers->threads[i].thread, NULL);
+        sem_destroy(&workers->threads[i].wake);
+    }
+    call_done(workers, SIZE_MAX);
     if (workers->done_event)
         event_free(workers->done_event);
     if (workers->done_fd >= 0)
         close(workers->done_fd);
-    pthread_cond_destroy(&workers->wanted);
     pthread_mutex_destroy(&workers->lock);
     free(workers);
 }
@@ -265,7 +307,8 @@ void workers_submit(struct workers *workers, struct worker_job *job, enum worker
     }
     job->queued = true;
     list_push_back(&workers->queues[urgency], &job->link);
+    struct worker *asleep = rouse(workers, urgency);
     pthread_mutex_unlock(&workers->lock);
-    /* Broadcast: a signal could wake the worker that does not take this kind. */
-    pthread_cond_broadcast(&workers->wanted);
+    if (asleep)
+        sem_post(&asleep->wake);
 }

@@ -4,8 +4,8 @@
  *
  * A job belongs to the workers from submission until its done() has been called, which happens on
  * the loop thread. run() is called on a worker and touches nothing but the job and what was handed
- * to it. Two queues: urgent jobs before background ones, and one worker never takes background
- * jobs, so that an urgent job waits for urgent ones only.
+ * to it. A queue for each urgency, the more urgent first; one worker never takes background jobs,
+ * so that none of the others waits for one of those.
  */
 #ifndef HAKMEMD_WORKER_H
 #define HAKMEMD_WORKER_H
@@ -17,7 +17,9 @@
 struct event_base;
 struct workers;
 
-enum worker_urgency { WORKER_URGENT, WORKER_BACKGROUND, WORKER_N_URGENCIES };
+/* PROMPT: some microseconds' work that a program's next step may have to wait for. URGENT: perhaps
+ * milliseconds' work on memory that is wanted back. BACKGROUND: what nobody has asked for yet. */
+enum worker_urgency { WORKER_PROMPT, WORKER_URGENT, WORKER_BACKGROUND, WORKER_N_URGENCIES };
 
 /* Embedded in what it works on. */
 struct worker_job {
@@ -31,8 +33,8 @@ struct worker_job {
 /* 0 or a negative errno. */
 int workers_new(struct event_base *base, struct workers **workers_out);
 
-/* Runs urgent jobs to their end, cancels background ones not begun, calls every done(). Accepts
- * NULL. */
+/* Runs prompt and urgent jobs to their end, cancels background ones not begun, calls every done().
+ * Accepts NULL. */
 void workers_free(struct workers *workers);
 
 /* If no worker has begun it, the job is finished at once, as cancelled; done() is still called from

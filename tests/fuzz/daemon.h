@@ -39,7 +39,10 @@ static inline struct daemon *daemon_new(void)
         .reuse = REUSE_SAME_USER,
         .quota = {.defaults = {.bytes_per_user = 64 * MIB,
                                .bytes_per_client = 32 * MIB,
-                               .clients_per_user = 3}},
+                               .clients_per_user = 3,
+                               .descriptors_per_user = 100,
+                               .requests_per_second = 1000,
+                               .requests_per_user = 1000}},
         .pressure = {.enabled = false, .some_us = 1000, .quiet_ms = 1000}};
     struct store_passed nothing = {0};
     struct daemon *d = calloc(1, sizeof(*d));

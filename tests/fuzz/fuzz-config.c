@@ -22,7 +22,7 @@ static void check_settings(const struct server_settings *settings)
     check_or_trap(settings->quota.n_overrides <= QUOTA_N_OVERRIDES_MAX);
     check_or_trap(strnlen(settings->socket_path, sizeof(settings->socket_path)) <
                   sizeof(settings->socket_path));
-    check_or_trap(settings->peer.requests_per_second > 0);
+    check_or_trap(settings->quota.defaults.requests_per_second > 0);
     check_or_trap((settings->socket_mode & ~0777u) == 0);
 }
 

@@ -56,7 +56,8 @@ static size_t build(struct input *in, const struct asked *asked, uint8_t *packet
     Hakmem__ClientsQuery clients = HAKMEM__CLIENTS_QUERY__INIT;
     Hakmem__PoolQuery pool = HAKMEM__POOL_QUERY__INIT;
     Hakmem__Trim trim = HAKMEM__TRIM__INIT;
-    static char *keys[] = {"bytes_per_user", "bytes_per_client", "clients_per_user", ""};
+    static char *keys[] = {"bytes_per_user",       "bytes_per_client",    "clients_per_user",  "",
+                           "descriptors_per_user", "requests_per_second", "requests_per_user", "x"};
     uint64_t ids[80];
     size_t n_bytes;
 
@@ -110,7 +111,7 @@ static size_t build(struct input *in, const struct asked *asked, uint8_t *packet
     case 10:
         request.body_case = HAKMEM__REQUEST__BODY_SET_QUOTA;
         request.set_quota = &quota;
-        quota.key = keys[input_byte(in) % 4];
+        quota.key = keys[input_byte(in) % 8];
         quota.value = input_number(in) << 18;
         quota.one_user = input_byte(in) % 2;
         quota.uid = input_byte(in) % 3 * 1000;
@@ -143,8 +144,10 @@ static void send_packet(struct daemon *d, struct request_peer *peer, const uint8
                         size_t n_bytes, struct asked *asked)
 {
     const Hakmem__Request *request = request_parse(d->handler, packet, n_bytes);
+    peer->max_fds = 1 + n_bytes % CONN_MAX_FDS; /* as much as peer.c finds room for */
     struct request_answer *answer = request_serve(d->handler, peer, request);
     bool disconnect = answer->disconnect;
+    check_or_trap(answer->n_fds <= peer->max_fds);
     check_answer(answer, asked);
     if (disconnect)
         daemon_end_peer(d, peer);

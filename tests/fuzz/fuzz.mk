@@ -1,7 +1,7 @@
 # Fuzzers: clang's libFuzzer with ASan and UBSan, on debug builds of the modules. Included by the Makefile in the root; needs
 # clang and libclang-rt-*-dev.
 #
-#   make fuzz-smoke                    each fuzzer for FUZZ_SECONDS (15: a minute in all), beginning with its corpus
+#   make fuzz-smoke                    each fuzzer for FUZZ_SECONDS (60), beginning with its corpus; with -j2 two at a time
 #   make fuzz-smoke FUZZ_SECONDS=600   longer
 #   make fuzz                          builds them into $(BUILD)/fuzz/
 #
@@ -14,7 +14,7 @@
 #
 #   build/fuzz/fuzz-packet -merge=1 tests/fuzz/corpus/packet /tmp/found
 
-FUZZ_SECONDS ?= 15
+FUZZ_SECONDS ?= 60
 FUZZERS      := packet ledger config malloc
 FUZZ_CC      ?= clang
 FUZZ_FLAGS   := -std=gnu11 -O1 -g -DHAKMEM_DEBUG -fsanitize=fuzzer-no-link,address,undefined \
@@ -51,18 +51,17 @@ $(BUILD)/fuzz/fuzz-packet $(BUILD)/fuzz/fuzz-ledger $(BUILD)/fuzz/fuzz-config: \
 $(BUILD)/fuzz/fuzz-malloc: $(BUILD)/fuzz/obj/tests/fuzz/fuzz-malloc.o $(FUZZ_CLIENT) $(FUZZ_BASE)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lprotobuf-c -lpthread
 
-.PHONY: fuzz fuzz-smoke
+.PHONY: fuzz fuzz-smoke $(FUZZERS:%=fuzz-smoke-%)
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/fuzz-%)
 
-## make fuzz-smoke   each fuzzer for FUZZ_SECONDS
-fuzz-smoke: fuzz
-	@for name in $(FUZZERS); do \
-	    echo "fuzz-$$name, $(FUZZ_SECONDS) s"; \
-	    mkdir -p $(BUILD)/fuzz/found-$$name; \
-	    HAKMEM_CONNECT=off $(BUILD)/fuzz/fuzz-$$name -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=20 \
-	        -print_final_stats=1 -verbosity=0 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/found-$$name \
-	        tests/fuzz/corpus/$$name 2>$(BUILD)/fuzz/$$name.log || { tail -n 40 $(BUILD)/fuzz/$$name.log; exit 1; }; \
-	    grep number_of_executed_units $(BUILD)/fuzz/$$name.log; \
-	done
+## make fuzz-smoke   each fuzzer for FUZZ_SECONDS (60)
+fuzz-smoke: $(FUZZERS:%=fuzz-smoke-%)
+
+$(FUZZERS:%=fuzz-smoke-%): fuzz-smoke-%: $(BUILD)/fuzz/fuzz-%
+	@mkdir -p $(BUILD)/fuzz/found-$*
+	@HAKMEM_CONNECT=off $< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=20 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/found-$* tests/fuzz/corpus/$* 2>$(BUILD)/fuzz/$*.log || \
+	    { tail -n 40 $(BUILD)/fuzz/$*.log; exit 1; }
+	@echo "fuzz-$*, $(FUZZ_SECONDS) s: $$(sed -n 's/stat::number_of_executed_units: *//p' $(BUILD)/fuzz/$*.log) inputs"
 
 -include $(shell find $(BUILD)/fuzz -name '*.d' 2>/dev/null)

@@ -70,6 +70,11 @@ expect 0 ctl quota bytes_per_user 1G
 said 'bytes_per_user is now 1.00 GiB for every user'
 expect 0 ctl quota quota.clients_per_user 100 --uid 65534
 said 'clients_per_user is now 100 for uid 65534'
+for key in descriptors_per_user requests_per_second requests_per_user; do
+    expect 0 ctl quota "$key" 5000
+    expect 0 ctl quota "quota.$key" 5000 --uid 65534
+done
+expect 1 ctl quota requests_per_second 0
 json quota bytes_per_client 512M --uid 65534
 [ "$(json_number value)" -eq 536870912 ] || die "quota: value is $(json_number value)"
 

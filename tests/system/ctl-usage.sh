@@ -24,7 +24,7 @@ expect 2 ctl --uid 5 quota bytes_per_user 1G
 expect 2 ctl quota bytes_per_user
 complained 'too few'
 expect 2 ctl quota bytes_per_planet 1G
-complained 'bytes_per_user, bytes_per_client'
+complained 'bytes_per_user bytes_per_client'
 expect 2 ctl quota bytes_per_user plenty
 expect 2 ctl quota bytes_per_user 1G --uid nobody
 complained 'not a user id'

@@ -235,9 +235,9 @@ Hakmem__ErrorCode client_return(struct client *client, const uint64_t *ids, size
     return code;
 }
 
-Hakmem__ErrorCode client_set_quota(struct client *client, const char *key, uint64_t value)
+static Hakmem__ErrorCode set_quota(struct client *client, Hakmem__SetQuota body, const char *key,
+                                   uint64_t value)
 {
-    Hakmem__SetQuota body = HAKMEM__SET_QUOTA__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     Hakmem__ErrorCode code;
     int fds[CONN_MAX_FDS];
@@ -250,6 +250,21 @@ Hakmem__ErrorCode client_set_quota(struct client *client, const char *key, uint6
     require_equal(client_send(client, &request), 0);
     (void)answer(client, HAKMEM__REPLY__BODY_SET_QUOTA, fds, &n_fds, &code);
     return code;
+}
+
+Hakmem__ErrorCode client_set_quota(struct client *client, const char *key, uint64_t value)
+{
+    Hakmem__SetQuota body = HAKMEM__SET_QUOTA__INIT;
+    return set_quota(client, body, key, value);
+}
+
+Hakmem__ErrorCode client_set_user_quota(struct client *client, const char *key, uint64_t value,
+                                        uid_t uid)
+{
+    Hakmem__SetQuota body = HAKMEM__SET_QUOTA__INIT;
+    body.one_user = true;
+    body.uid = uid;
+    return set_quota(client, body, key, value);
 }
 
 Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes)

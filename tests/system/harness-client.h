@@ -72,6 +72,8 @@ Hakmem__ErrorCode client_lease(struct client *client, uint32_t n_slabs, uint32_t
 Hakmem__ErrorCode client_return(struct client *client, const uint64_t *ids, size_t n,
                                 uint32_t *n_accepted);
 Hakmem__ErrorCode client_set_quota(struct client *client, const char *key, uint64_t value);
+Hakmem__ErrorCode client_set_user_quota(struct client *client, const char *key, uint64_t value,
+                                        uid_t uid);
 Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes);
 
 /* Extents in stock now, fresh and recycled: a descriptor of the daemon's each. */

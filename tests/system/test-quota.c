@@ -213,6 +213,41 @@ static void test_clients_per_user(void **state)
     stats_until(daemon, &stats, stats_are_quiet(&stats));
 }
 
+/* More Hellos at once than there are ledgers ready, some of them one too many: nobody waits for
+ * ever. */
+static void test_hellos_at_once(void **state)
+{
+    enum { N_ALLOWED = 40, N = 60 };
+    struct daemon *daemon = *state;
+    struct client clients[N];
+    Hakmem__Hello body = HAKMEM__HELLO__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    unsigned n_granted = 0, n_refused = 0;
+
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "quota.clients_per_user=40", NULL);
+    daemon_start(daemon);
+    body.version_min = body.version_max = 1;
+    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.hello = &body;
+    for (int i = 0; i < N; i++)
+        client_connect(&clients[i], daemon);
+    for (int i = 0; i < N; i++)
+        require_equal(client_send(&clients[i], &request), 0);
+    for (int i = 0; i < N; i++) {
+        int fds[CONN_MAX_FDS];
+        size_t n;
+        Hakmem__Reply *reply = client_receive(&clients[i], fds, &n);
+        require(reply != NULL);
+        n_granted += reply->body_case == HAKMEM__REPLY__BODY_HELLO;
+        n_refused += reply->body_case == HAKMEM__REPLY__BODY_ERROR;
+        conn_close_fds(fds, n);
+    }
+    require_equal(n_granted, N_ALLOWED);
+    require_equal(n_refused, N - N_ALLOWED);
+    for (int i = 0; i < N; i++)
+        client_close(&clients[i]);
+}
+
 /* Connections that never say Hello are bounded, too, and one user's do not take another's. */
 static void test_connections_are_bounded(void **state)
 {
@@ -280,6 +315,232 @@ static void test_live_change(void **state)
     close_all(held, n);
 }
 
+/* ---- descriptors in flight ---- */
+
+/* Says Hello and leaves the answer, with the ledger's descriptor, in the socket's queue. */
+static void hello_unread(struct client *client, struct daemon *daemon)
+{
+    Hakmem__Hello body = HAKMEM__HELLO__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    Hakmem__StatsReply stats;
+    stats_get(daemon, &stats);
+    uint64_t n_clients = stats.clients;
+    body.version_min = body.version_max = 1;
+    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.hello = &body;
+    client_connect(client, daemon);
+    require_equal(client_send(client, &request), 0);
+    stats_until(daemon, &stats, stats.clients == n_clients + 1);
+}
+
+/* The daemon looks what was taken when it needs room, and not all the time. */
+static void hello_in_time(struct client *client)
+{
+    struct lease none[CONN_MAX_FDS];
+    uint64_t deadline = harness_deadline();
+    size_t n;
+    Hakmem__ErrorCode code;
+    while ((code = client_hello(client, 0, none, &n)) == QUOTA) {
+        require(strcmp(client->error_limit, "quota.descriptors_per_user") == 0);
+        require(!harness_is_late(deadline));
+        harness_pause();
+    }
+    require_equal(code, NONE);
+}
+
+static void require_no_room(struct client *client)
+{
+    struct lease none[CONN_MAX_FDS];
+    size_t n;
+    for (int i = 0; i < 20; i++) {
+        require_equal(client_hello(client, 0, none, &n), QUOTA);
+        require(strcmp(client->error_limit, "quota.descriptors_per_user") == 0);
+        harness_pause();
+    }
+}
+
+static void test_descriptors_in_flight(void **state)
+{
+    struct daemon *daemon = *state;
+    Hakmem__StatsReply stats;
+    struct client silent[4], client;
+    struct lease leases[CONN_MAX_FDS];
+    int fds[CONN_MAX_FDS];
+    size_t n;
+
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "quota.descriptors_per_user=4", NULL);
+    daemon_start(daemon);
+    for (int i = 0; i < 4; i++)
+        hello_unread(&silent[i], daemon);
+    client_connect(&client, daemon);
+    require_no_room(&client);
+    stats_get(daemon, &stats);
+    require(stats.denied_quota_total >= 20);
+    require_equal(stats.clients, 4);
+    /* One of them reads: its place is free. */
+    require(client_receive(&silent[0], fds, &n) != NULL);
+    require_equal(n, 1);
+    conn_close_fds(fds, n);
+    hello_in_time(&client);
+    /* A grant is not larger than what may fly: one of them has left without reading. */
+    client_close(&silent[1]);
+    stats_until(daemon, &stats, stats.clients == 4);
+    require_equal(client_lease(&client, 8, 1, leases, &n), NONE);
+    require(n <= 2);
+    for (size_t i = 0; i < n; i++)
+        lease_close(&leases[i]);
+    client_close(&client);
+    for (int i = 0; i < 10; i++) {
+        client_close(&silent[1]);
+        stats_until(daemon, &stats, stats.clients == 3);
+        hello_unread(&silent[1], daemon);
+    }
+    for (int i = 0; i < 4; i++)
+        client_close(&silent[i]);
+    stats_until(daemon, &stats, stats_are_quiet(&stats));
+}
+
+/* One user's do not count for another, and a live change is for one, or for all. */
+static void test_descriptors_of_one_user(void **state)
+{
+    struct daemon *daemon = *state;
+    struct client silent[2], control;
+    harness_need_root();
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "socket.mode=0666",
+                     "user:61011.descriptors_per_user=2", NULL);
+    daemon_start(daemon);
+    int go[2];
+    char byte = 0;
+    require(pipe(go) == 0);
+    pid_t child = harness_fork();
+    if (child == 0) {
+        struct client client;
+        harness_become(USER_A);
+        hello_unread(&silent[0], daemon);
+        hello_unread(&silent[1], daemon);
+        client_connect(&client, daemon);
+        require_no_room(&client);
+        require_equal(write(go[1], &byte, 1), 1);
+        hello_in_time(&client); /* once it may have more */
+        _exit(0);
+    }
+    require_equal(read(go[0], &byte, 1), 1);
+    pid_t other = harness_fork();
+    if (other == 0) {
+        struct client client;
+        harness_become(USER_B);
+        hello(&client, daemon);
+        _exit(0);
+    }
+    harness_join(other);
+    client_connect(&control, daemon);
+    require_equal(client_set_user_quota(&control, "descriptors_per_user", 3, USER_A), NONE);
+    harness_join(child);
+    client_close(&control);
+    close(go[0]);
+    close(go[1]);
+}
+
+/* ---- requests a second ---- */
+
+static void ping(struct client *client)
+{
+    Hakmem__Ping body = HAKMEM__PING__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    int fds[CONN_MAX_FDS];
+    size_t n;
+    request.body_case = HAKMEM__REQUEST__BODY_PING;
+    request.ping = &body;
+    require_equal(client_send(client, &request), 0);
+    require(client_receive(client, fds, &n) != NULL);
+}
+
+/* Connections that were throttled when they ended: that, too, waits, and may be counted late. */
+#define N_LEAVING 5
+
+static uint64_t throttled(struct daemon *daemon)
+{
+    Hakmem__StatsReply stats;
+    stats_get(daemon, &stats);
+    return stats.throttled_total;
+}
+
+/* Milliseconds for `n` requests of each, turn by turn, the connecting included. */
+static uint64_t ping_all(struct daemon *daemon, struct client *clients, int n_clients, int n)
+{
+    uint64_t began = harness_now_ns();
+    for (int i = 0; i < n_clients; i++)
+        client_connect(&clients[i], daemon);
+    for (int round = 0; round < n; round++) {
+        for (int i = 0; i < n_clients; i++)
+            ping(&clients[i]);
+    }
+    for (int i = 0; i < n_clients; i++)
+        client_close(&clients[i]);
+    return (harness_now_ns() - began) / 1000000;
+}
+
+static void test_requests_per_second(void **state)
+{
+    struct daemon *daemon = *state;
+    struct client clients[2], control;
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "quota.requests_per_second=100", NULL);
+    daemon_start(daemon);
+    /* Two seconds' worth at once: each connection has its own. */
+    require_equal(throttled(daemon), 0);
+    (void)ping_all(daemon, clients, 2, 195);
+    require_equal(throttled(daemon), 0);
+    require(ping_all(daemon, clients, 1, 250) >= 400);
+    require(throttled(daemon) > 0);
+    /* Changed while it runs. */
+    client_connect(&control, daemon);
+    require_equal(client_set_quota(&control, "requests_per_second", 1000), NONE);
+    require_equal(client_set_quota(&control, "requests_per_second", 0),
+                  HAKMEM__ERROR_CODE__ERROR_INVALID);
+    client_close(&control);
+    uint64_t before = throttled(daemon);
+    (void)ping_all(daemon, clients, 1, 1000);
+    require(throttled(daemon) <= before + N_LEAVING);
+}
+
+/* All of a user's connections together, also when each of them is new; others do not notice. */
+static void test_requests_per_user(void **state)
+{
+    struct daemon *daemon = *state;
+    harness_need_root();
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "socket.mode=0666",
+                     "quota.requests_per_user=100", "user:61012.requests_per_user=100000", NULL);
+    daemon_start(daemon);
+    for (int is_new = 0; is_new < 2; is_new++) {
+        uint64_t before = throttled(daemon);
+        pid_t child = harness_fork();
+        if (child == 0) {
+            struct client clients[5];
+            uint64_t ms = 0;
+            harness_become(USER_A);
+            if (!is_new)
+                ms = ping_all(daemon, clients, 5, 50);
+            for (int i = 0; is_new && i < 50; i++)
+                ms += ping_all(daemon, clients, 1, 1);
+            /* The second time the bucket is nearly empty from the beginning. */
+            require(ms >= (is_new ? 700 : 500));
+            _exit(0);
+        }
+        harness_join(child);
+        require(throttled(daemon) > before);
+        before = throttled(daemon);
+        child = harness_fork();
+        if (child == 0) {
+            struct client clients[5];
+            harness_become(USER_B);
+            (void)ping_all(daemon, clients, 5, 50);
+            _exit(0);
+        }
+        harness_join(child);
+        require(throttled(daemon) <= before + N_LEAVING);
+    }
+}
+
 /* Only root and the daemon's own user steer it. */
 static void test_control_is_not_for_everybody(void **state)
 {
@@ -312,8 +573,13 @@ int main(void)
         TEST(test_bytes_per_user),
         TEST(test_long_runs_and_quota),
         TEST(test_clients_per_user),
+        TEST(test_hellos_at_once),
         TEST(test_connections_are_bounded),
         TEST(test_live_change),
+        TEST(test_descriptors_in_flight),
+        TEST(test_descriptors_of_one_user),
+        TEST(test_requests_per_second),
+        TEST(test_requests_per_user),
         TEST(test_control_is_not_for_everybody),
     };
     return cmocka_run_group_tests_name("quota", tests, NULL, NULL);

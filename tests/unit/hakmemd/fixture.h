@@ -32,7 +32,10 @@
 
 static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user = 1024 * MIB,
                                                                  .bytes_per_client = 512 * MIB,
-                                                                 .clients_per_user = 100}};
+                                                                 .clients_per_user = 100,
+                                                                 .descriptors_per_user = 100,
+                                                                 .requests_per_second = 1000,
+                                                                 .requests_per_user = 1000}};
 
 /* `topology` is copied; NULL: one node. */
 static inline struct fixture *fixture_new_on(const struct topology *topology, uint64_t min_bytes,

@@ -85,6 +85,7 @@ static void test_all_keys(void **state)
                           "[reclaim]\nidle_ms = 77\nreuse = never\n"
                           "[quota]\nbytes_per_user = 3G\nbytes_per_client = 2G\n"
                           "clients_per_user = 12\nrequests_per_second = 9\n"
+                          "descriptors_per_user = 77\nrequests_per_user = 99\n"
                           "[user:0]\nbytes_per_client = 4M\n"
                           "[user:daemon]\nclients_per_user = 1\n"
                           "[peer]\nunread_timeout_ms = 20\n"
@@ -101,7 +102,9 @@ static void test_all_keys(void **state)
     assert_int_equal(settings.quota.defaults.bytes_per_user, 3 * 1024 * MIB);
     assert_int_equal(settings.quota.defaults.bytes_per_client, 2 * 1024 * MIB);
     assert_int_equal(settings.quota.defaults.clients_per_user, 12);
-    assert_int_equal(settings.peer.requests_per_second, 9);
+    assert_int_equal(settings.quota.defaults.requests_per_second, 9);
+    assert_int_equal(settings.quota.defaults.descriptors_per_user, 77);
+    assert_int_equal(settings.quota.defaults.requests_per_user, 99);
     assert_int_equal(settings.peer.unread_timeout_ms, 20);
     assert_false(settings.pressure.enabled);
     assert_int_equal(settings.pressure.some_us, 100);
@@ -146,6 +149,9 @@ static void test_mistakes_are_named(void **state)
          ":2: [user:no-such-user-here]: no such"},
         {"[user:0]\nbytes = 1M\n", ":2: [user:0]: unknown key \"bytes\""},
         {"[user:0]\nbytes_per_user = x\n", ":2: [user:0] bytes_per_user = x: not a size"},
+        {"[user:0]\nrequests_per_user = 0\n", ":2: [user:0] requests_per_user = 0: not a number"},
+        {"[quota]\nbytes_per_user = 18446744073709551615\n", ": not a number from 0"},
+        {"[quota]\nbytes_per_planet = 1\n", ":2: unknown key \"bytes_per_planet\" in [quota]"},
         {"[pool]\nmin = 2G\nmax = 1G\n", "pool.min is more than pool.max"},
         {"[quota]\nbytes_per_client = 1M\n", "less than a SuperSlab"},
     };

@@ -205,6 +205,41 @@ static void test_limits(void **state)
     fixture_free(f);
 }
 
+/* A client may let go of thousands at once: the loop sees to some, then to others, and so on. What
+ * waits is charged, and makes room for its user when that is asked for. */
+static void test_many_come_back_at_once(void **state)
+{
+    (void)state;
+    enum { N = 48 };
+    struct fixture *f = fixture_new(0, 512 * MIB, 0, 60000);
+    struct fixture_client c = fixture_client_new(f, 1), second = fixture_client_new(f, 1);
+    uint64_t ids[N];
+    quota_set(&f->quota, "bytes_per_user", N * SUPERSLAB_BYTES, NULL);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        ids[i] = grants[0].extent->id;
+        close_grants();
+    }
+    assert_int_equal(lease(f, &second, 1, 1), LEASE_USER_LIMIT);
+    for (int i = 0; i < N; i++)
+        assert_true(lease_return(&f->leases, c.client, ids[i]));
+    assert_int_equal(c.client->leased_bytes, 0);
+    assert_true(f->stats.leased_bytes > 0); /* not all at once */
+    assert_false(lease_return(&f->leases, c.client, ids[N - 1]));
+    /* All of it can be had again at once. */
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(lease(f, &second, 1, 1), 0);
+        close_grants();
+    }
+    assert_int_equal(lease(f, &second, 1, 1), LEASE_USER_LIMIT);
+    fixture_client_end(f, &second);
+    /* Where nobody asks, the loop does it by itself. */
+    fixture_wait(f, f->stats.leased_bytes == 0);
+    assert_int_equal(c.client->user->used[QUOTA_BYTES], 0);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 static void test_descriptors_run_out(void **state)
 {
     (void)state;
@@ -307,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_recycled_grows_old),
         cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_many_come_back_at_once),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_does_not_swing),

@@ -168,7 +168,7 @@ static void test_peer_that_does_not_read(void **state)
 {
     (void)state;
     settings.peer.unread_timeout_ms = 100;
-    settings.peer.requests_per_second = 1000000;
+    settings.quota.defaults.requests_per_second = 1000000;
     start_daemon();
     int fd = dial(), watcher = dial();
     call(fd, make_hello(1, 1));
@@ -186,7 +186,7 @@ static void test_peer_that_does_not_read(void **state)
 static void test_rate(void **state)
 {
     (void)state;
-    settings.peer.requests_per_second = 100;
+    settings.quota.defaults.requests_per_second = 100;
     start_daemon();
     int fd = dial();
     uint64_t since_ms = clock_now_ms();

@@ -1,0 +1,33 @@
+/*
+ * Turns: how long the event loop is away from its events. Each callback says when it begins and
+ * when it ends; those of one round of the loop count together, since whoever else becomes ready
+ * meanwhile waits for all of them.
+ *
+ * A round has at most TURN_MAX_CALLBACKS callbacks: the loop then looks who else is there (the
+ * server sets libevent up so). State of the process, like the log: there is one loop. Loop thread
+ * only.
+ */
+#ifndef HAKMEMD_TURN_H
+#define HAKMEMD_TURN_H
+
+#include <stdint.h>
+
+#define TURN_MAX_CALLBACKS 16
+/* Longer than this, and somebody's request has waited noticeably. */
+#define TURN_LATE_US 1000
+
+void turn_begin(void);
+void turn_end(void);
+
+/* Since the start. A host with more to do than processors keeps the loop waiting for one: "own" is
+ * what the loop spent at work or asleep in a round, without that. */
+struct turn_figures {
+    uint64_t longest_us;
+    uint64_t longest_own_us; /* 0: none was longer than a quarter of TURN_LATE_US */
+    uint64_t n_late;         /* longer than TURN_LATE_US */
+    uint64_t n_late_own;
+};
+
+struct turn_figures turn_figures(void);
+
+#endif
