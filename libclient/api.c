@@ -9,9 +9,11 @@
 #include "common/check.h"
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/report.h"
 #include "libclient/runs.h"
+#include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
 #include "libclient/stats.h"
@@ -28,6 +30,8 @@ EXPORT const char *hak_version(void)
 
 EXPORT enum hak_owner hak_owns(const void *pointer)
 {
+    if (settings.check && guard_owns(pointer))
+        return HAK_OWNER_PRIVATE;
     if (!window_contains(pointer) || !window_is_known(window_index(pointer)))
         return HAK_OWNER_NONE;
     const struct superslab *slab = window_slab(window_index(pointer));
