@@ -266,6 +266,42 @@ void span_check_block(const void *pointer, unsigned class)
         misuse_abort((enum misuse)fault, pointer);
 }
 
+/* Marks or unmarks those of blocks[0..n) that are from `arena`, as if they came home and went out
+ * again. Where the first fault is, or n. */
+static unsigned mark_cached(unsigned arena, unsigned class, void *const *blocks, unsigned n,
+                            bool mark, int *fault)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct span *span = span_of(blocks[i]);
+        uint32_t index = 0;
+        if (span->arena % N_ARENAS != arena)
+            continue;
+        *fault = mark ? find_fault(span, class, blocks[i], &index) : -1;
+        if (*fault >= 0)
+            return i;
+        if (!mark)
+            index =
+                sizeclass_block_index(class, (size_t)((const char *)blocks[i] - span_start(span)));
+        span->free_blocks[index / 64] ^= (uint64_t)1 << (index % 64);
+    }
+    return n;
+}
+
+void span_check_cached(unsigned class, void *const *blocks, unsigned n)
+{
+    int fault = -1, none;
+    if (n == 0)
+        return;
+    unsigned arena = span_of(blocks[0])->arena % N_ARENAS;
+    struct bin *bin = &bins[arena][class];
+    lock_acquire(&bin->lock);
+    unsigned at = mark_cached(arena, class, blocks, n, true, &fault);
+    mark_cached(arena, class, blocks, at, false, &none);
+    lock_release(&bin->lock);
+    if (check_unlikely(fault >= 0))
+        misuse_abort((enum misuse)fault, blocks[at]);
+}
+
 /* The span has been full, or has just become empty. One that is not to be kept goes to `emptied`.
  */
 static __attribute__((noinline)) void relist_span(struct bin *bin, struct span *span,

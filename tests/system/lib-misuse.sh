@@ -10,28 +10,25 @@
 need_library
 ulimit -c 0
 
-# run_all MODE COMMAND...: each program by COMMAND; $scratch/MODE/NAME has its messages, NAME.status how it ended.
+# run_all MODE: each program; $scratch/MODE/NAME has its messages, NAME.status how it ended. One that hangs runs into the
+# limit of processor time, or of the test's.
 run_all() {
-    into=$scratch/$1
-    shift
-    mkdir "$into"
+    mkdir "$scratch/$1"
     for program in "$BUILD"/tests/misuse/*; do
         [ -x "$program" ] || continue
-        name=${program##*/}
-        timeout 20 "$@" "$program" >/dev/null 2>"$into/$name"
-        echo $? >"$into/$name.status"
+        out=$scratch/$1/${program##*/}
+        "$program" >/dev/null 2>"$out"
+        echo $? >"$out.status"
     done
 }
-checked() {
-    env LD_PRELOAD="$library" HAKMEM_CONNECT=off HAKMEM_CHECK=1 "$@"
+under_library() {
+    LD_PRELOAD=$library HAKMEM_CONNECT=off HAKMEM_CHECK=$1
+    export LD_PRELOAD HAKMEM_CONNECT HAKMEM_CHECK
 }
-(
-    run_all glibc env
-    run_all normal env LD_PRELOAD="$library" HAKMEM_CONNECT=off
-) 2>/dev/null &
+ulimit -t 20
+(run_all glibc && under_library 0 && run_all normal) 2>/dev/null &
 background_pids=$!
-run_all check env LD_PRELOAD="$library" HAKMEM_CONNECT=off HAKMEM_CHECK=1 2>/dev/null
-(ulimit -v 4194304 && run_all guards env LD_PRELOAD="$library" HAKMEM_CONNECT=off HAKMEM_CHECK=1) 2>/dev/null
+(under_library 1 && run_all check && ulimit -v 4194304 && run_all guards) 2>/dev/null
 wait "$background_pids"
 background_pids=
 
@@ -53,9 +50,8 @@ for source in "$tests"/misuse/*.c; do
     n_programs=$((n_programs + 1))
     for mode in glibc normal guards check; do
         read -r status <"$scratch/$mode/$name.status"
-        # 128 and more: a signal. 124: it hangs.
+        # 128 and more: a signal.
         [ "$status" -lt 128 ] || eval "n_$mode=\$((n_$mode + 1))"
-        [ "$status" -ne 124 ] || [ "$mode" = glibc ] || wrong "$name: $mode: hangs"
         case " $modes " in
         *" $mode "*) ;;
         *) continue ;;
