@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libclient/lock.h"
+#include "libclient/probe.h"
 #include "libclient/span.h"
 #include "libclient/publish.h"
 
@@ -194,6 +195,7 @@ static void flush(struct cache *cache, unsigned class, unsigned n)
 
     if (n == 0)
         return;
+    PROBE2(flush, (size_t)sizeclasses[class].block_bytes, n);
     while (n > 0) {
         unsigned n_going = n < FLUSH_PART_BLOCKS ? n : FLUSH_PART_BLOCKS;
         unsigned n_staying = stack_count(cache, class) - n_going;
@@ -356,6 +358,7 @@ void *cache_take_slow(unsigned class)
         cache->taken[class] = (uint16_t)(cache->taken[class] + got);
         set_age(cache, class, cache->age[class]);
     }
+    PROBE2(refill, (size_t)sizeclasses[class].block_bytes, got);
     atomic_add_relaxed(&n_refills, 1); /* a figure */
     if (cache->is_active[class]) {
         /* Again already: bigger batches, and room for them. */
