@@ -110,3 +110,12 @@ EXPORT int mallopt(int parameter, int value)
     (void)value;
     return 1;
 }
+
+#ifdef HAKMEM_DEBUG
+/* For tests, which look it up by name: do the heap's invariants hold at this moment? */
+bool hak_debug_heap_is_valid(void);
+EXPORT bool hak_debug_heap_is_valid(void)
+{
+    return !heap_is_set_up() || (span_bins_are_valid() && runs_are_valid());
+}
+#endif

@@ -247,3 +247,36 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
     lock_release(&lock);
     return ok;
 }
+
+#ifdef HAKMEM_DEBUG
+static bool slab_is_valid(const struct superslab *slab, unsigned n)
+{
+    const char *at = window_address((uint32_t)(slab - window.slabs));
+    if (slab->kind != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
+        slab->longest_free_run != n || longest_run(slab->free_units) != n)
+        return false;
+    for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
+        bool is_free = (slab->free_units >> unit) & 1;
+        if (is_free && window_class(at + unit * UNIT_BYTES) != CLASS_NONE)
+            return false;
+        if (!is_free && slab->first_unit[unit] > unit)
+            return false;
+    }
+    return true;
+}
+
+bool runs_are_valid(void)
+{
+    bool valid = true;
+    lock_acquire(&lock);
+    for (unsigned n = 1; n <= UNITS_PER_SUPERSLAB && valid; n++) {
+        valid = ((filled >> n) & 1) == !list_is_empty(&buckets[n]);
+        list_for_each(link, &buckets[n])
+        {
+            valid = valid && slab_is_valid(list_entry(link, struct superslab, link), n);
+        }
+    }
+    lock_release(&lock);
+    return valid;
+}
+#endif
