@@ -7,6 +7,7 @@
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/originals.h"
+#include "libclient/probe.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -197,6 +198,7 @@ enum extents_taken extents_activate(uint32_t index, bool or_cold)
                 glue_populate(window_address(index), SUPERSLAB_BYTES);
             return EXTENTS_TAKEN_WARM;
         case SLAB_RECLAIMED:
+            PROBE2(reclaim__seen, slab->extent_id, window_address(index));
             if (!or_cold)
                 return EXTENTS_GONE;
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
@@ -218,8 +220,11 @@ void extents_deactivate(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
     uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-    if (slot && !change(slot, SLAB_ACTIVE, SLAB_IDLE) &&
-        ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
+    if (!slot)
+        return;
+    if (change(slot, SLAB_ACTIVE, SLAB_IDLE))
+        PROBE2(idle, slab->extent_id, window_address(index));
+    else if (ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
         disown(slab);
 }
 

@@ -14,6 +14,7 @@
 #include "libclient/link.h"
 #include "libclient/lock.h"
 #include "libclient/originals.h"
+#include "libclient/probe.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -87,6 +88,7 @@ static void take_in(struct link_extent *arrived, size_t n_extents)
             continue;
         count_leased(arrived[i].n_slabs);
         stats.leases++;
+        PROBE3(lease, arrived[i].id, arrived[i].n_slabs, window_address(first));
         for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
             freeslabs_put_warm(k);
     }
@@ -334,8 +336,10 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
             if (want != SOURCE_FOR_UNITS)
                 break;
         }
-        if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
+        if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS)) {
             atomic_store_relaxed(&stats.fallbacks, stats.fallbacks + 1);
+            PROBE2(fallback, n_slabs, stats.fallbacks);
+        }
         if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
     }
