@@ -30,6 +30,7 @@ static struct lock lock;
 static struct list buckets[UNITS_PER_SUPERSLAB + 1];
 static uint64_t filled;
 static uint8_t has_grown;
+static uint8_t expects_growth;
 
 struct lock *runs_lock(void)
 {
@@ -43,7 +44,9 @@ bool runs_has_grown(void)
 
 void runs_expect_growth(void)
 {
-    atomic_store_relaxed(&has_grown, 1); /* a hint */
+    /* Hints. */
+    atomic_store_relaxed(&has_grown, 1);
+    atomic_store_relaxed(&expects_growth, 1);
 }
 
 void runs_init(void)
@@ -139,6 +142,8 @@ static bool is_used_first_region(const struct superslab *slab, unsigned n_units,
 {
     if (slab != window_slab(FIRST_REGION_INDEX))
         return false;
+    if (atomic_load_relaxed(&expects_growth))
+        return true;
     if (class == CLASS_LARGE && n_large_units(slab) + n_units > FIRST_REGION_LARGE_UNITS)
         return true;
     return UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >=
@@ -166,6 +171,7 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
 
 void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
 {
+    grows = grows || atomic_load_relaxed(&expects_growth);
     lock_acquire(&lock);
     void *run = take_anywhere(n_units, align_units, class, grows, zero);
     lock_release(&lock);

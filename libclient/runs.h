@@ -27,6 +27,7 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
 
 /* Has there ever been a run outside the first SuperSlab, or is there to be one? A hint. */
 bool runs_has_grown(void);
+/* From here on, nothing new goes into the first SuperSlab while there is another place. */
 void runs_expect_growth(void);
 
 struct lock;
