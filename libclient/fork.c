@@ -9,8 +9,11 @@
 #include "libclient/fork.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -199,6 +202,45 @@ pid_t _Fork(void)
         in_child();
     else
         in_parent();
+    return pid;
+}
+
+/*
+ * libc's clone() without CLONE_VM is a fork that runs no handlers. Whatever shares its address
+ * space with us goes through untouched.
+ */
+struct beginning {
+    int (*function)(void *);
+    void *argument;
+};
+
+static int begin_child(void *argument)
+{
+    struct beginning beginning =
+        *(struct beginning *)argument; /* in the child's copy of our stack */
+    in_child();
+    return beginning.function(beginning.argument);
+}
+
+extern int __clone(int (*function)(void *), void *stack, int flags, void *argument, ...);
+int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+    __attribute__((visibility("default")));
+
+int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+    va_list rest;
+    va_start(rest, argument);
+    void *parent_tid = va_arg(rest, void *), *tls = va_arg(rest, void *);
+    void *child_tid = va_arg(rest, void *);
+    va_end(rest);
+    if ((flags & CLONE_VM) || !function)
+        return __clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    struct beginning beginning = {function, argument};
+    prepare();
+    int pid = __clone(begin_child, stack, flags, &beginning, parent_tid, tls, child_tid);
+    int saved_errno = errno;
+    in_parent();
+    errno = saved_errno;
     return pid;
 }
 
