@@ -8,6 +8,7 @@
 #include "libclient/source.h"
 
 #include "common/check.h"
+#include "libclient/extentfile.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
@@ -175,7 +176,7 @@ static bool lease(uint32_t n_slabs, bool wait)
     uint32_t run = round_to_power_of_two(n_slabs);
     uint32_t want = lease_step() > run ? lease_step() : run;
 
-    if (!may_ask() || run > EXTENT_MAX_SLABS || !extents_may_hold_more())
+    if (!may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
         return false;
     if (!link_is_set_up) {
         link_init(settings.socket_path, true, settings.wait_us);
