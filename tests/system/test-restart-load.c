@@ -21,9 +21,10 @@
 
 #define N_WORKERS 50
 #define N_ROUNDS  4
-/* Not a measure of speed: the library gives up an answer after 2 ms, and a program that waits for a
- * dead daemon waits for ever, or half a minute. */
-#define STALL_NS (UINT64_C(5) * 1000000000u)
+/* No measure of speed: in the kernel a program may be blocked by one that holds a lock and is not
+ * scheduled. The library gives up an answer after 2 ms; a program that waits for a dead daemon waits
+ * for ever, or half a minute. */
+#define STALL_NS (UINT64_C(10) * 1000000000u)
 
 static struct daemon daemon_;
 static struct manager manager;
@@ -92,7 +93,7 @@ static uint64_t n_back(void)
     return stats.clients - stats.detached_clients;
 }
 
-/* Their end: all well, and how long the longest step of any of them took. */
+/* Their end: all well, and how long the longest step of any of them was blocked. */
 static void end_workers(void)
 {
     static char text[N_WORKERS * 64];
@@ -112,7 +113,7 @@ static void end_workers(void)
         n_lines++;
     }
     require_equal(n_lines, N_WORKERS);
-    printf("the longest malloc or free of %d programs took %.1f ms\n", N_WORKERS,
+    printf("the longest malloc or free of %d programs was blocked for %.1f ms\n", N_WORKERS,
            (double)max_ns / 1e6);
     require(max_ns < STALL_NS);
 }
