@@ -1,6 +1,7 @@
 /* See request.h. */
 #include "hakmemd/request.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,7 @@
 /* Clients may claim what they like; their sum must not overflow. */
 #define HELD_MAX_BYTES (UINT64_C(1) << 44)
 
-/* Features of a Hello and its answer. */
-#define FEATURE_REATTACH UINT64_C(1)
+static_assert(STORE_TOKEN_BYTES == WIRE_TOKEN_BYTES, "what is recorded is what is shown");
 
 /* Everything a handler function needs. */
 struct request_call {
@@ -240,8 +240,8 @@ static void serve_hello(struct request_call *call)
     out.ledger_slots = client->n_slots;
     out.max_client_bytes = quota_user_limits(client->user).bytes_per_client;
     out.reattached = is_back;
-    if ((hello->features & FEATURE_REATTACH) && client->id != 0) {
-        out.features = FEATURE_REATTACH;
+    if ((hello->features & WIRE_FEATURE_REATTACH) && client->id != 0) {
+        out.features = WIRE_FEATURE_REATTACH;
         out.client_id = client->id;
         out.reattach_token.data = client->token;
         out.reattach_token.len = sizeof(client->token);
