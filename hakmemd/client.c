@@ -127,6 +127,11 @@ static uint64_t slabs_bytes(unsigned slabs)
     return (uint64_t)__builtin_popcount(slabs) << SUPERSLAB_SHIFT;
 }
 
+static uint64_t unpaid_bytes(const struct extent *extent)
+{
+    return extent_bytes(extent) - slabs_bytes(extent->paid_slabs);
+}
+
 int client_add_extent(struct client *client, struct extent *extent)
 {
     check_or_trap(extent->state == EXTENT_LEASED && !extent->client);
@@ -141,7 +146,7 @@ int client_add_extent(struct client *client, struct extent *extent)
     empty_slots(client, extent);
     list_push_back(&client->leases, &extent->link);
     client->leased_bytes += extent_bytes(extent);
-    cgroup_add_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
+    cgroup_add_leased(client->cgroup, slabs_bytes(extent->paid_slabs), unpaid_bytes(extent));
     client->n_leases_total++;
     return 0;
 }
@@ -152,14 +157,16 @@ void client_remove_extent(struct client *client, struct extent *extent)
     slots_return(client->slots, extent->first_slot, extent->n_slabs);
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
-    cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs));
+    cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs), unpaid_bytes(extent));
     extent->client = NULL;
 }
 
 void client_note_punched(struct extent *extent, uint16_t slabs)
 {
     extent->punched_slabs |= slabs;
-    cgroup_remove_leased(extent->client->cgroup, slabs_bytes(extent->paid_slabs & slabs));
+    uint64_t n_bytes = slabs_bytes(extent->paid_slabs & slabs);
+    cgroup_remove_leased(extent->client->cgroup, n_bytes, 0);
+    cgroup_add_leased(extent->client->cgroup, 0, n_bytes);
     extent->paid_slabs &= (uint16_t)~slabs;
 }
 
