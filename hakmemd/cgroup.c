@@ -34,10 +34,12 @@ struct cgroup {
     unsigned n_refs;
     bool holds_daemon;
     const struct version *version;
-    uint64_t limit_bytes;  /* its own; UINT64_MAX: none */
-    uint64_t usage_bytes;  /* when last read */
-    uint64_t taken_bytes;  /* since then */
-    uint64_t leased_bytes; /* of pages that the daemon pays for */
+    uint64_t limit_bytes;    /* its own; UINT64_MAX: none */
+    uint64_t usage_bytes;    /* when last read */
+    uint64_t taken_bytes;    /* since then */
+    uint64_t leased_bytes;   /* of pages that the daemon pays for */
+    uint64_t unpaid_bytes;   /* leased, too, but of pages that the group pays for once they exist */
+    uint64_t promised_bytes; /* of these, what the kernel's figure does not show yet */
     uint64_t read_ms;
     size_t mount_length; /* of `path`: where the group's own name begins */
     char path[];         /* its folder */
@@ -83,8 +85,15 @@ static uint64_t read_cache(const struct cgroup *cgroup)
     return value;
 }
 
+/* So much has come to show, or is not to come any more. */
+static void keep_promise(struct cgroup *cgroup, uint64_t n_bytes)
+{
+    cgroup->promised_bytes -= n_bytes < cgroup->promised_bytes ? n_bytes : cgroup->promised_bytes;
+}
+
 static void refresh(struct cgroup *cgroup)
 {
+    uint64_t before = cgroup->usage_bytes;
     cgroup->read_ms = clock_now_ms();
     cgroup->taken_bytes = 0;
     cgroup->usage_bytes = 0;
@@ -95,6 +104,8 @@ static void refresh(struct cgroup *cgroup)
     uint64_t cache = read_cache(cgroup);
     if (usage != UINT64_MAX)
         cgroup->usage_bytes = usage > cache ? usage - cache : 0;
+    if (cgroup->usage_bytes > before)
+        keep_promise(cgroup, cgroup->usage_bytes - before);
 }
 
 /* ---- finding a process's group ---- */
@@ -273,7 +284,7 @@ void cgroup_unref(struct cgroup *cgroup)
 {
     while (cgroup && --cgroup->n_refs == 0) {
         struct cgroup *parent = cgroup->parent;
-        check_or_trap(cgroup->leased_bytes == 0);
+        check_or_trap(cgroup->leased_bytes == 0 && cgroup->unpaid_bytes == 0);
         list_remove(&cgroup->link);
         free(cgroup);
         cgroup = parent;
@@ -300,6 +311,7 @@ static bool level_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_
     uint64_t used = add_capped(cgroup->usage_bytes, cgroup->taken_bytes);
     if (!cgroup->holds_daemon)
         used = add_capped(used, cgroup->leased_bytes);
+    used = add_capped(used, cgroup->promised_bytes);
     used = add_capped(used, cgroup->limit_bytes >> RESERVE_SHIFT);
     return add_capped(used, n_bytes) <= cgroup->limit_bytes;
 }
@@ -318,17 +330,23 @@ void cgroup_take(struct cgroup *cgroup, uint64_t n_bytes)
         cgroup->taken_bytes = add_capped(cgroup->taken_bytes, n_bytes);
 }
 
-void cgroup_add_leased(struct cgroup *cgroup, uint64_t n_bytes)
-{
-    for (; cgroup; cgroup = cgroup->parent)
-        cgroup->leased_bytes += n_bytes;
-}
-
-void cgroup_remove_leased(struct cgroup *cgroup, uint64_t n_bytes)
+void cgroup_add_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes)
 {
     for (; cgroup; cgroup = cgroup->parent) {
-        check_or_trap(cgroup->leased_bytes >= n_bytes);
-        cgroup->leased_bytes -= n_bytes;
+        cgroup->leased_bytes += paid_bytes;
+        cgroup->unpaid_bytes += unpaid_bytes;
+        cgroup->promised_bytes += unpaid_bytes;
+    }
+}
+
+void cgroup_remove_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes)
+{
+    for (; cgroup; cgroup = cgroup->parent) {
+        check_or_trap(cgroup->leased_bytes >= paid_bytes && cgroup->unpaid_bytes >= unpaid_bytes);
+        cgroup->leased_bytes -= paid_bytes;
+        cgroup->unpaid_bytes -= unpaid_bytes;
+        if (cgroup->promised_bytes > cgroup->unpaid_bytes)
+            cgroup->promised_bytes = cgroup->unpaid_bytes;
     }
 }
 

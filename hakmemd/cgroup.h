@@ -5,15 +5,16 @@
  * count. What cannot be read is no limit: a file that may not be read, a group that is gone.
  *
  * What a group is taken to use: what the kernel charged it, less what the kernel takes back without
- * harm; and what its programs lease of pages that the daemon pays for, which the kernel does not
- * know of. In a group that the daemon itself is in, or above it, these are in the kernel's figure
- * already. An eighth of a limit is left alone, for what a program needs besides.
+ * harm; what its programs lease of pages that the daemon pays for, which the kernel does not know
+ * of (in a group that the daemon itself is in, or above it, these are in the kernel's figure
+ * already); and what they lease of pages that do not exist yet, until the kernel's figure has grown
+ * by as much. An eighth of a limit is left alone, for what a program needs besides.
  *
  * The kernel's figures are read again at most every few milliseconds; what is taken meanwhile is
  * counted here.
  *
- * Invariant: a group's leased_bytes is the sum over the clients in it and in the groups below it.
- * Groups are shared by the clients in them, and counted. Loop thread only.
+ * Invariant: what a group is known to lease is the sum over the clients in it and in the groups
+ * below it. Groups are shared by the clients in them, and counted. Loop thread only.
  */
 #ifndef HAKMEMD_CGROUP_H
 #define HAKMEMD_CGROUP_H
@@ -54,9 +55,10 @@ void cgroup_unref(struct cgroup *cgroup);
 bool cgroup_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_payer payer);
 /* So much will be touched soon, and is to be counted until it shows. */
 void cgroup_take(struct cgroup *cgroup, uint64_t n_bytes);
-/* So much of pages that the daemon pays for is leased to a client of the group, and no longer. */
-void cgroup_add_leased(struct cgroup *cgroup, uint64_t n_bytes);
-void cgroup_remove_leased(struct cgroup *cgroup, uint64_t n_bytes);
+/* So much is leased to a client of the group, and no longer: pages that the daemon pays for, and
+ * such as the group will be charged for when they are touched (leased cold, or reclaimed). */
+void cgroup_add_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes);
+void cgroup_remove_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes);
 
 /* The tightest limit of the group and all above it, or UINT64_MAX. */
 uint64_t cgroup_limit_bytes(const struct cgroup *cgroup);

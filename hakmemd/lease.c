@@ -116,7 +116,6 @@ static int make_cold(struct leases *leases, struct client *client, unsigned low,
     }
     if (pool_make_cold(leases->pool, client->node, high, extent_out) < 0)
         return LEASE_NO_MEMORY;
-    cgroup_take(client->cgroup, order_bytes(high));
     leases->stats->cold_leases_total++;
     return 0;
 }

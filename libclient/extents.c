@@ -335,10 +335,12 @@ uint32_t extents_convert(uint32_t index)
     pin(index, n_slabs);
     size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
     size_t offset = (size_t)(index - first) << SUPERSLAB_SHIFT;
-    bool is_copy = extentfile_is_ours(head) && glue_map_copy(at, n_bytes, head->extent_fd, offset);
+    bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
+                   glue_map_copy(at, n_bytes, head->extent_fd, offset);
     if (!is_copy) {
         /*
-         * The program closed our descriptor (or the kernel is out of mappings). A copy by hand is
+         * The program closed our descriptor (or the kernel is out of mappings), or the pages are
+         * of hugetlb: where none are left for the copies, a write would kill. A copy by hand is
          * exact as long as no other thread writes meanwhile; where even that fails, the child gets
          * none of it rather than a share in the parent's.
          */

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,6 +82,16 @@ bool glue_map_shared(void *at, size_t n_bytes, int fd)
 {
     count_syscall();
     return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
+}
+
+bool glue_is_hugetlb(int fd)
+{
+    struct statfs status;
+    int saved_errno = errno;
+    count_syscall();
+    bool ok = fstatfs(fd, &status) == 0;
+    errno = saved_errno;
+    return ok && status.f_type == HUGETLBFS_MAGIC;
 }
 
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset)

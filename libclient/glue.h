@@ -26,6 +26,8 @@ bool glue_map_private(void *at, size_t n_bytes);
 /* An extent's file over [at, ...), shared with the daemon; or, at fork, as a private copy on write
  * of what is there. */
 bool glue_map_shared(void *at, size_t n_bytes, int fd);
+/* Is the file of hugetlb pages? */
+bool glue_is_hugetlb(int fd);
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset);
 /* The file again, at an address of the kernel's choice, shared and out of reach (PROT_NONE). NULL:
  * no address space. */

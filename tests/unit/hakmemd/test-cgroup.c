@@ -230,13 +230,13 @@ static void test_leased_counts(void **state)
     set_group_2(s, "/top/two", 0, 4 * MIB);
     struct cgroup *one = get(s, PID), *two = get(s, OTHER_PID);
     assert_int_equal(room_of(one), 60 * MIB);
-    cgroup_add_leased(one, 40 * MIB);
+    cgroup_add_leased(one, 40 * MIB, 0);
     assert_int_equal(room_of(one), 20 * MIB);
     assert_int_equal(room_of(two), 20 * MIB);
     cgroup_take(two, 6 * MIB); /* before the kernel shows it */
     assert_int_equal(room_of(one), 14 * MIB);
     wait_for_room(one, 20 * MIB);
-    cgroup_remove_leased(one, 40 * MIB);
+    cgroup_remove_leased(one, 40 * MIB, 0);
     assert_int_equal(room_of(two), 60 * MIB);
     cgroup_unref(one);
     cgroup_unref(two);
@@ -253,11 +253,11 @@ static void test_with_the_daemon_in_it(void **state)
     set_group_2(s, "/box/app", 0, 10 * MIB);
     struct cgroup *own = cgroups_get_own(&s->cgroups), *app = get(s, PID);
     assert_int_equal(room_of(own), 80 * MIB);
-    cgroup_add_leased(app, 50 * MIB);
+    cgroup_add_leased(app, 50 * MIB, 0);
     assert_int_equal(room_of(app), 80 * MIB);
     /* And leasing more of the stock takes nothing more. */
     assert_true(cgroup_has_room(app, 1024 * MIB, CGROUP_DAEMON_PAYS));
-    cgroup_remove_leased(app, 50 * MIB);
+    cgroup_remove_leased(app, 50 * MIB, 0);
     cgroup_unref(app);
     cgroup_unref(own);
 }
@@ -346,14 +346,17 @@ static void test_grants_from_the_stock(void **state)
     uint32_t n_given_back = extent->n_slabs;
     assert_true(lease_return(&f->leases, c.client, extent->id));
     assert_int_equal(lease_until_refused(f, &c, &r), n_given_back);
-    /* What was reclaimed would be charged to the program if it came back. */
+    /* What was reclaimed would be charged to the program if it came back: it counts for as long. */
     extent = list_entry(list_first(&c.client->leases), struct extent, link);
     uint32_t *slot = c.ledger->slots + extent->first_slot;
     ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_ACTIVE);
     ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_IDLE);
     reclaim_all(&f->reclaim);
     fixture_wait(f, ledger_word_state(ledger_slot_read(slot)) == SLAB_RECLAIMED);
-    assert_int_equal(lease_until_refused(f, &c, &r), 1);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    set_group_2(s, "/app", 64 * MIB, 18 * MIB); /* it has come back, and is in the figure now */
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
     fixture_client_end(f, &c);
     fixture_free(f);
 }
@@ -366,13 +369,17 @@ static void test_grants_made_cold(void **state)
     int r;
     begin_limited(s, &f, 0, &c);
     f->pool.settings.max_bytes = 0; /* nothing is ever in stock */
-    lease_until_refused(f, &c, &r);
+    assert_int_equal(lease_until_refused(f, &c, &r), 20);
     assert_int_equal(r, LEASE_CGROUP_LIMIT);
-    assert_true(f->stats.leased_bytes >= 40 * MIB);
-    /* Touched, it shows in the kernel's figure, and bounds what is granted. */
-    set_group_2(s, "/app", 64 * MIB, 60 * MIB);
+    usleep(25000); /* untouched for however long, they are promised */
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    /* Touched, they are in the kernel's figure, and are not counted twice. */
+    set_group_2(s, "/app", 64 * MIB, 56 * MIB);
     usleep(25000);
     assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    set_group_2(s, "/app", 64 * MIB, 52 * MIB); /* it freed something else */
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 2);
     assert_int_equal(r, LEASE_CGROUP_LIMIT);
     fixture_client_end(f, &c);
     fixture_free(f);

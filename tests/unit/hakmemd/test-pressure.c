@@ -167,7 +167,7 @@ static void watch_reversals(struct reversals *seen, const struct stats *stats)
  * A host that is short of memory whenever the stock is above 40 MiB, and a demand that calls for 64
  * all the time: the one steady cause to swing there is. The daemon tries again after 3 spells, 6,
  * 12 and so on: four or five times in 60, which is ten reversals at most. (Without doubling there
- * are 35 and more.) Twice as many are allowed, for a machine that is busy.
+ * are 33 and more.) Twice as many are allowed, for a machine that is busy.
  */
 static void test_does_not_oscillate(void **state)
 {
