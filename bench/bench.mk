@@ -15,7 +15,7 @@ BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_star
 BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_churn
 BENCH_DAEMON_OBJ   := $(BUILD)/obj/bench/daemon_client.o $(BUILD)/obj/bench/daemon_load.o
 BENCH_DIR   := $(BUILD)/bench
-BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) $(BENCH_DAEMON_NAMES) strings_map measure) $(BENCH_DIR)/random_mixed
+BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) $(BENCH_DAEMON_NAMES) strings_map measure touch_memory random_mixed)
 BENCH_COMMON := $(BUILD)/obj/bench/common.o
 # The compiler must not know what malloc is: it would leave out pairs that nobody looks at.
 BENCH_CFLAGS = $(ALL_CFLAGS) -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
@@ -37,7 +37,7 @@ $(BENCH_DIR)/strings_map: bench/strings_map.cc $(BENCH_COMMON)
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 -O2 -g -Wall -Wextra $(SANFLAGS) $(CPPFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BENCH_COMMON) -lpthread -ldl
 
-$(BENCH_DIR)/measure $(BENCH_DIR)/random_mixed: $(BENCH_DIR)/%: bench/%.c
+$(addprefix $(BENCH_DIR)/,measure touch_memory random_mixed): $(BENCH_DIR)/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
 
@@ -56,7 +56,7 @@ bench-programs: $(BENCH_BIN) $(BENCH_DIR)/witness.so
 BENCH_REPORT := $(BUILD)/report
 BENCH_DRIVER  = python3 bench/driver --build $(BUILD) --bench '$(BENCH)' --peers '$(PEERS)' $(if $(ROUNDS),--rounds $(ROUNDS))
 
-.PHONY: bench bench-quick bench-docs profile
+.PHONY: bench bench-quick bench-docs bench-compare profile
 ## make bench        every workload with every allocator, about 15 minutes; the page is build/report/index.html
 bench: all bench-programs
 	$(BENCH_DRIVER) --report $(BENCH_REPORT)
@@ -68,6 +68,10 @@ bench-quick: all bench-programs
 ## make bench-docs   writes docs/benchmarks.md from the last run
 bench-docs:
 	python3 bench/driver --render $(BENCH_REPORT) --docs docs/benchmarks.md
+
+## make bench-compare  OLD=results.json NEW=results.json: do the quiet rows of two runs rank alike?
+bench-compare:
+	python3 bench/driver --compare '$(OLD)' '$(NEW)'
 
 ## make profile      the profile hakmem grew out of, with its targets
 profile: all bench-programs

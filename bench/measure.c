@@ -10,7 +10,7 @@
  * Prints one JSON object. With --repeat, the command runs N times one after the other, and the
  * times are those of each. With --sample-ms it looks at the memory of the command's process group
  * every MS milliseconds, which disturbs it: the driver does that in a run that is not timed. A
- * command over its time is killed with its whole group.
+ * command over its time, or when the launcher is sent SIGTERM, is killed with its whole group.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -244,6 +244,7 @@ int main(int argc, char **argv)
         fail("calloc");
     struct sigaction alarm_action = {.sa_handler = on_alarm};
     sigaction(SIGALRM, &alarm_action, NULL);
+    sigaction(SIGTERM, &alarm_action, NULL); /* as if its time were up */
     alarm(o.timeout_s);
 
     struct sampled peak = {0, 0, 0};

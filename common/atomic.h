@@ -31,6 +31,9 @@
 /* Keeps the compiler, not the processor, from moving memory accesses across: for a thread and its own signals. */
 #define atomic_compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
+/* Makes the compiler forget what it knows of two variables in registers, and what it has derived from them. */
+#define compiler_forget(a, b) __asm__("" : "+r"(a), "+r"(b))
+
 static inline void atomic_spin_hint(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -52,6 +52,8 @@ static void print_memory(const Hakmem__StatsReply *stats)
     print_bytes("orphans", stats->orphan_bytes, "client gone, still held by something");
     if (stats->held_bytes > 0)
         print_bytes("from before a restart", stats->held_bytes, "as clients report");
+    if (stats->detached_clients > 0)
+        print_count("not back since then", stats->detached_clients, "of the clients");
 }
 
 static void print_totals(const Hakmem__StatsReply *stats)
@@ -82,6 +84,11 @@ static void print_totals(const Hakmem__StatsReply *stats)
              "over 1 ms, %" PRIu64 " by its own doing; the longest %" PRIu64 " us, own %" PRIu64,
              stats->loop_late_own_total, stats->loop_longest_us, stats->loop_longest_own_us);
     print_count("late turns", stats->loop_late_total, note);
+    if (stats->stored_descriptors > 0 || stats->reattached_total > 0) {
+        snprintf(note, sizeof(note), "%" PRIu64 " clients came back, %" PRIu64 " errors",
+                 stats->reattached_total, stats->store_errors_total);
+        print_count("stored descriptors", stats->stored_descriptors, note);
+    }
 }
 
 int cmd_stats(const struct invocation *invocation)

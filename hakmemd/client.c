@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -51,16 +52,82 @@ uint32_t client_slots_for(const struct quota_user *user)
     return n > CLIENT_MAX_SLOTS ? CLIENT_MAX_SLOTS : (uint32_t)n;
 }
 
-int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
-               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
+/* ---- what the next daemon is to know ---- */
+
+static void record_client(struct client *client, int ledger_fd)
+{
+    struct store_record record = {.kind = STORE_CLIENT,
+                                  .uid = client->uid,
+                                  .pid = (uint32_t)client->pid,
+                                  .n_slots = client->n_slots,
+                                  .connected_ms = client->connected_ms};
+    if (!store_is_on(client->store) ||
+        getrandom(client->token, sizeof(client->token), 0) != sizeof(client->token))
+        return;
+    int fd = fcntl(ledger_fd, F_DUPFD_CLOEXEC, 0);
+    record.id = client->id = store_next_client_id(client->store);
+    memcpy(record.token, client->token, sizeof(record.token));
+    if (fd < 0 || !store_add(client->store, &client->stored, &record, fd, true))
+        client->id = 0;
+}
+
+/* Before the client can see it. One that cannot be recorded would have its slots handed out twice
+ * by the next daemon: so the client does not outlive this one. */
+static void record_extent(struct client *client, struct extent *extent)
+{
+    struct store_record record = {.kind = STORE_LEASE,
+                                  .owner = client->stored.index,
+                                  .id = extent->id,
+                                  .owner_id = client->id,
+                                  .uid = client->uid,
+                                  .n_slots = extent->n_slabs,
+                                  .first_slot = extent->first_slot,
+                                  .huge_slabs = extent->huge_slabs,
+                                  .backing = extent->work.backing};
+    if (client->stored.index == 0) {
+        record.kind = STORE_ORPHAN;
+        record.owner = 0;
+    }
+    if (extent->stored.index > 0)
+        store_change(client->store, &extent->stored, &record);
+    else if (store_is_on(client->store) &&
+             !store_add(client->store, &extent->stored, &record, extent->fd, false))
+        store_drop(client->store, &client->stored);
+}
+
+static void record_leaving(struct client *client, struct extent *extent)
+{
+    struct store_record record = {.kind = STORE_ORPHAN,
+                                  .id = extent->id,
+                                  .uid = client->uid,
+                                  .n_slots = extent->n_slabs,
+                                  .huge_slabs = extent->huge_slabs,
+                                  .backing = extent->work.backing};
+    store_change(client->store, &extent->stored, &record);
+}
+
+/* ---- its life ---- */
+
+static struct client *client_alloc(struct ledgers *ledgers, pid_t pid, uid_t uid)
 {
     struct client *client = calloc(1, sizeof(*client));
     if (!client)
-        return -ENOMEM;
+        return NULL;
     list_init(&client->link);
     list_init(&client->leases);
+    list_init(&client->lost);
+    client->store = ledgers->store;
     client->pid = pid;
     client->uid = uid;
+    return client;
+}
+
+int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
+               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
+{
+    struct client *client = client_alloc(ledgers, pid, uid);
+    if (!client)
+        return -ENOMEM;
     client->connected_ms = clock_now_ms();
     int r = quota_user_ref(quota, uid, &client->user);
     if (r < 0)
@@ -79,6 +146,7 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     client->cgroup = cgroups_get(cgroups, pid);
     client->ledger = client->mapping->ledger;
     client->ledger->daemon_epoch = daemon_epoch;
+    record_client(client, *ledger_fd_out);
     *client_out = client;
     return 0;
 out:
@@ -86,12 +154,56 @@ out:
     return r;
 }
 
+int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups,
+                 const struct store_record *record, uint32_t index, int ledger_fd,
+                 struct client **client_out)
+{
+    if (record->n_slots < EXTENT_MAX_SLABS || record->n_slots > CLIENT_MAX_SLOTS || record->id == 0)
+        return -EINVAL;
+    struct client *client = client_alloc(ledgers, (pid_t)record->pid, record->uid);
+    if (!client)
+        return -ENOMEM;
+    client->id = record->id;
+    memcpy(client->token, record->token, sizeof(client->token));
+    client->connected_ms = record->connected_ms;
+    client->n_slots = record->n_slots;
+    int r = quota_user_ref(quota, client->uid, &client->user);
+    if (r == 0)
+        r = quota_charge_held(&client->charge, client->user, QUOTA_CLIENTS, 1);
+    client->slots = r == 0 ? slots_new(client->n_slots) : NULL;
+    if (r == 0)
+        r = client->slots ? ledgers_adopt(ledgers, ledger_fd, client->n_slots, &client->mapping)
+                          : -ENOMEM;
+    if (r != 0) {
+        client_free(client);
+        return r < 0 ? r : -EINVAL;
+    }
+    client->cgroup = cgroups_get(cgroups, client->pid);
+    client->ledger = client->mapping->ledger;
+    store_keep(client->store, index, &client->stored);
+    *client_out = client;
+    return 0;
+}
+
+static void lost_free(struct client *client, struct client_lost *lost)
+{
+    list_remove(&lost->link);
+    slots_return(client->slots, lost->first_slot, lost->n_slabs);
+    store_drop(client->store, &lost->stored);
+    free(lost);
+}
+
 void client_free(struct client *client)
 {
     if (!client)
         return;
     check_or_trap(list_is_empty(&client->leases) && client->n_working == 0);
+    list_for_each_safe(it, &client->lost)
+    {
+        lost_free(client, list_entry(it, struct client_lost, link));
+    }
     list_remove(&client->link);
+    store_drop(client->store, &client->stored);
     ledgers_release(client->mapping);
     slots_free(client->slots);
     cgroup_unref(client->cgroup);
@@ -122,22 +234,92 @@ static void empty_slots(struct client *client, const struct extent *extent)
     }
 }
 
+static void put_on_list(struct client *client, struct extent *extent, uint32_t first_slot)
+{
+    extent->client = client;
+    extent->first_slot = first_slot;
+    for (uint32_t i = 0; i < extent->n_slabs; i++)
+        extent->watch[i] = (struct extent_watch){0};
+    list_push_back(&client->leases, &extent->link);
+    client->leased_bytes += extent_bytes(extent);
+}
+
 int client_add_extent(struct client *client, struct extent *extent)
 {
     check_or_trap(extent->state == EXTENT_LEASED && !extent->client);
     uint32_t first = slots_acquire(client->slots, extent->n_slabs);
     if (first == LEDGER_SLOT_NONE)
         return -ENOSPC;
-    extent->client = client;
-    extent->first_slot = first;
+    put_on_list(client, extent, first);
     extent->punched_slabs = 0;
-    for (uint32_t i = 0; i < extent->n_slabs; i++)
-        extent->watch[i] = (struct extent_watch){0};
     empty_slots(client, extent);
-    list_push_back(&client->leases, &extent->link);
-    client->leased_bytes += extent_bytes(extent);
     client->n_leases_total++;
+    record_extent(client, extent);
     return 0;
+}
+
+/* ---- what is taken over from an earlier daemon ---- */
+
+/* Its puncher is dead, and whatever it took of an IDLE SuperSlab nobody relies on. */
+static void call_off_punches(struct client *client, const struct extent *extent)
+{
+    for (uint32_t i = 0; i < extent->n_slabs; i++) {
+        uint32_t *slot = &client->ledger->slots[extent->first_slot + i];
+        uint32_t word = ledger_slot_read(slot);
+        /* Lost against a fork that pins it: its own affair. */
+        if (ledger_word_state(word) == SLAB_RECLAIMING)
+            (void)ledger_slab_change(slot, word, LEDGER_DAEMON, SLAB_IDLE);
+    }
+}
+
+int client_readd_extent(struct client *client, struct extent *extent, uint32_t first_slot)
+{
+    check_or_trap(extent->state == EXTENT_LEASED && !extent->client);
+    if (!slots_acquire_at(client->slots, first_slot, extent->n_slabs))
+        return -EINVAL;
+    put_on_list(client, extent, first_slot);
+    /* Which of its pages were ever punched nobody remembers. */
+    extent->punched_slabs = extent_all_slabs(extent);
+    call_off_punches(client, extent);
+    return 0;
+}
+
+int client_add_lost(struct client *client, const struct store_record *record, uint32_t index)
+{
+    struct client_lost *lost = calloc(1, sizeof(*lost));
+    if (!lost)
+        return -ENOMEM;
+    if (!slots_acquire_at(client->slots, record->first_slot, record->n_slots)) {
+        free(lost);
+        return -EINVAL;
+    }
+    lost->id = record->id;
+    lost->first_slot = record->first_slot;
+    lost->n_slabs = record->n_slots;
+    store_keep(client->store, index, &lost->stored);
+    list_push_back(&client->lost, &lost->link);
+    return 0;
+}
+
+bool client_remove_lost(struct client *client, uint64_t id)
+{
+    list_for_each(it, &client->lost)
+    {
+        struct client_lost *lost = list_entry(it, struct client_lost, link);
+        if (lost->id == id) {
+            lost_free(client, lost);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool client_has_let_go(const struct client *client, uint32_t first_slot, uint32_t n_slabs)
+{
+    for (uint32_t i = first_slot; i < first_slot + n_slabs; i++)
+        if (ledger_word_state(ledger_slot_read(&client->ledger->slots[i])) != SLAB_EMPTY)
+            return false;
+    return true;
 }
 
 void client_remove_extent(struct client *client, struct extent *extent)
@@ -146,6 +328,7 @@ void client_remove_extent(struct client *client, struct extent *extent)
     slots_return(client->slots, extent->first_slot, extent->n_slabs);
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
+    record_leaving(client, extent);
     extent->client = NULL;
 }
 

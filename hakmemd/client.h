@@ -40,6 +40,12 @@ struct client {
     uint32_t n_slots;
     struct slots *slots;
     struct list leases; /* extent.link */
+    struct list lost;   /* client_lost.link */
+
+    uint64_t id; /* over restarts; 0: this client does not outlive the daemon */
+    unsigned char token[STORE_TOKEN_BYTES];
+    struct store *store; /* borrowed; may be off */
+    struct store_entry stored;
     uint64_t leased_bytes;
     uint64_t n_leases_total;
     uint64_t n_denied_total;
@@ -51,6 +57,18 @@ struct client {
     void (*on_leave)(struct client *client,
                      struct extent *extent); /* its work is over, it was returned */
     void *on_leave_data;
+};
+
+/*
+ * An extent that the client has from an earlier daemon and whose descriptor was lost: nothing can
+ * be done with it here, but its slots are in use until the client returns it.
+ */
+struct client_lost {
+    struct list link; /* client.lost */
+    uint64_t id;
+    uint32_t first_slot;
+    uint32_t n_slabs;
+    struct store_entry stored;
 };
 
 /* What the ledger says of a client's SuperSlabs, in bytes; of what we know to be leased to it, no
@@ -71,6 +89,13 @@ uint32_t client_slots_for(const struct quota_user *user);
  */
 int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
                uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out);
+/*
+ * An earlier daemon's client, as its record says, leasing nothing as yet; keeps its record. Borrows
+ * the ledger's descriptor. 0 or a negative errno.
+ */
+int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups,
+                 const struct store_record *record, uint32_t index, int ledger_fd,
+                 struct client **client_out);
 /* Leases nothing any more. Accepts NULL. */
 void client_free(struct client *client);
 
@@ -82,6 +107,15 @@ const char *client_program(struct client *client);
 
 /* Puts a LEASED extent on the client's list, with slots that read EMPTY. -ENOSPC: out of slots. */
 int client_add_extent(struct client *client, struct extent *extent);
+/* The same at the slots that it has had from an earlier daemon, whose words stay, but that a punch
+ * which nobody will finish is called off. -EINVAL: the slots are not free. */
+int client_readd_extent(struct client *client, struct extent *extent, uint32_t first_slot);
+/* Reserves the slots of an extent that was lost, and keeps its record. 0, -EINVAL or -ENOMEM. */
+int client_add_lost(struct client *client, const struct store_record *record, uint32_t index);
+/* The client returned it. False: there is no such one. */
+bool client_remove_lost(struct client *client, uint64_t id);
+/* Are all its words EMPTY? Then the client has let go of it, or never got it. */
+bool client_has_let_go(const struct client *client, uint32_t first_slot, uint32_t n_slabs);
 /* Takes it off again. Its slots' words stay as they are: the client may outlive the connection. */
 void client_remove_extent(struct client *client, struct extent *extent);
 

@@ -104,6 +104,8 @@ static const struct key keys[] = {
     {"pressure", "enabled", KEY_BOOL, AT(pressure.enabled), 0, 0, NULL},
     {"pressure", "some_us", KEY_NUMBER, AT(pressure.some_us), 1, 2000000, NULL},
     {"pressure", "quiet_ms", KEY_NUMBER, AT(pressure.quiet_ms), 1, DAY_MS, NULL},
+    {"restart", "store_after_ms", KEY_NUMBER, AT(store_after_ms), 0, DAY_MS, NULL},
+    {"restart", "reattach_ms", KEY_NUMBER, AT(reattach_ms), 0, DAY_MS, NULL},
     {"log", "level", KEY_WORD, AT(log_level), 0, 0, level_words},
 };
 
@@ -388,6 +390,8 @@ static void set_defaults(struct server_settings *settings)
                                .requests_per_user = 20000}},
         .peer = {.unread_timeout_ms = 30000},
         .pressure = {.enabled = true, .some_us = 150000, .quiet_ms = 10000},
+        .store_after_ms = 1000,
+        .reattach_ms = 600000,
     };
     if (settings->pool.min_bytes > settings->pool.max_bytes)
         settings->pool.min_bytes = settings->pool.max_bytes;

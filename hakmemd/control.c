@@ -61,6 +61,9 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->loop_longest_own_us = turns.longest_own_us;
     out->loop_late_total = turns.n_late;
     out->loop_late_own_total = turns.n_late_own;
+    out->reattached_total = stats->reattached_total;
+    out->adopted_bytes = stats->adopted_bytes;
+    out->store_errors_total = stats->store_errors_total;
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
@@ -88,6 +91,8 @@ void control_stats(struct control *control, struct control_reply *memory, Hakmem
     out->uptime_seconds = (clock_now_ms() - stats->started_ms) / 1000;
     out->pressure_level = (uint32_t)pressure_level(control->pressure);
     out->held_bytes = stats->held_bytes;
+    out->detached_clients = stats->n_detached;
+    out->stored_descriptors = stats->stored_descriptors;
     out->stock_target_bytes = pool_target_bytes(control->pool);
     reply->body_case = HAKMEM__REPLY__BODY_STATS;
     reply->stats = out;

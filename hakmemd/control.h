@@ -13,7 +13,9 @@
 #include "hakmemd/pressure.h"
 #include "proto/wire.h"
 
-/* The parts of the daemon that requests work on. Embedded in the server. */
+struct adopt;
+
+/* The parts of the daemon that requests work on. Embedded in the core. */
 struct control {
     struct quota *quota;
     struct ledgers *ledgers;
@@ -22,6 +24,7 @@ struct control {
     struct pool *pool;
     struct reclaim *reclaim;
     struct pressure *pressure;
+    struct adopt *adopt;
     struct stats *stats;
 };
 

@@ -2,7 +2,9 @@
 #include "hakmemd/extent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -15,13 +17,28 @@ static struct list *bucket(struct extents *extents, uint64_t id)
     return &extents->buckets[id % EXTENTS_N_BUCKETS];
 }
 
-void extents_init(struct extents *extents, struct stats *stats, struct workers *workers)
+void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
+                  struct store *store)
 {
     extents->stats = stats;
     extents->workers = workers;
-    extents->last_id = 0;
+    extents->store = store;
+    extents->last_id = store_last_extent_id(store);
     for (size_t i = 0; i < EXTENTS_N_BUCKETS; i++)
         list_init(&extents->buckets[i]);
+}
+
+static void enter(struct extents *extents, struct extent *extent, uint64_t id, uint32_t n_slabs,
+                  enum extent_backing backing)
+{
+    extent->extents = extents;
+    extent->id = id;
+    extent->n_slabs = n_slabs;
+    extent->work.backing = backing;
+    list_init(&extent->link);
+    list_init(&extent->age_link);
+    list_push_back(bucket(extents, id), &extent->hash_link);
+    extents->stats->n_extents++;
 }
 
 int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
@@ -38,14 +55,29 @@ int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing ba
         free(extent);
         return r;
     }
-    extent->extents = extents;
-    extent->id = ++extents->last_id;
-    extent->n_slabs = n_slabs;
-    extent->work.backing = backing;
-    list_init(&extent->link);
-    list_init(&extent->age_link);
-    list_push_back(bucket(extents, extent->id), &extent->hash_link);
-    extents->stats->n_extents++;
+    enter(extents, extent, ++extents->last_id, n_slabs, backing);
+    *extent_out = extent;
+    return 0;
+}
+
+int extent_adopt(struct extents *extents, const struct store_record *record, uint32_t index, int fd,
+                 struct extent **extent_out)
+{
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    struct stat status;
+    if (!extent_slabs_is_valid(record->n_slots) || record->backing > BACKING_HUGETLB ||
+        record->id == 0 || record->id > extents->last_id || extent_find(extents, record->id) ||
+        fstat(fd, &status) < 0 ||
+        (uint64_t)status.st_size != (uint64_t)record->n_slots << SUPERSLAB_SHIFT ||
+        (fcntl(fd, F_GET_SEALS) & seals) != seals || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+        return -EINVAL;
+    struct extent *extent = calloc(1, sizeof(*extent));
+    if (!extent)
+        return -ENOMEM;
+    enter(extents, extent, record->id, record->n_slots, (enum extent_backing)record->backing);
+    extent->fd = fd;
+    extent->huge_slabs = (uint16_t)record->huge_slabs & extent_all_slabs(extent);
+    store_keep(extents->store, index, &extent->stored);
     *extent_out = extent;
     return 0;
 }
@@ -122,6 +154,9 @@ void extent_change_state(struct extent *extent, enum extent_state to)
     if (is_in_stock(to))
         stats->stock_huge_bytes += extent_huge_bytes(extent);
     extent->state = to;
+    /* Nobody's any more: the next daemon need not know of it. */
+    if (to == EXTENT_SCRUBBING)
+        store_blank(extent->extents->store, &extent->stored);
     check_debug(stats_is_valid(stats));
 }
 
@@ -146,6 +181,7 @@ void extent_discard(struct extent *extent)
     list_remove(&extent->link);
     list_remove(&extent->age_link);
     quota_discharge(&extent->charge);
+    store_drop(extent->extents->store, &extent->stored);
     extent->client = NULL;
     extent_change_state(extent, EXTENT_DISCARDED);
     extent->work.job.run = close_run;

@@ -25,6 +25,7 @@
 #include "common/superslab.h"
 #include "hakmemd/quota.h"
 #include "hakmemd/stats.h"
+#include "hakmemd/store.h"
 #include "hakmemd/worker.h"
 
 enum extent_state {
@@ -85,8 +86,9 @@ struct extent {
     uint16_t punched_slabs; /* bit per SuperSlab: punched at some time in this lease */
 
     struct quota_charge charge;
-    struct client *client; /* while LEASED */
-    uint32_t first_slot;   /* while LEASED */
+    struct store_entry stored; /* from its first lease on */
+    struct client *client;     /* while LEASED */
+    uint32_t first_slot;       /* while LEASED */
     struct extent_watch watch[EXTENT_MAX_SLABS];
     struct extent_care care; /* while LEASED */
 
@@ -101,15 +103,23 @@ struct extent {
 struct extents {
     struct stats *stats;
     struct workers *workers;
+    struct store *store; /* borrowed; may be off */
     uint64_t last_id;
     struct list buckets[EXTENTS_N_BUCKETS];
 };
 
-void extents_init(struct extents *extents, struct stats *stats, struct workers *workers);
+void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
+                  struct store *store);
 
 /* A NEW extent without pages. 0, -EMFILE (too few descriptors left), or another negative errno. */
 int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
                struct extent **extent_out);
+
+/* A NEW extent from an earlier daemon's, as its record says; consumes its descriptor D and keeps
+ * its record. 0, or -EINVAL (it is not what the record says) or -ENOMEM, and nothing has changed.
+ */
+int extent_adopt(struct extents *extents, const struct store_record *record, uint32_t index, int fd,
+                 struct extent **extent_out);
 
 struct extent *extent_find(struct extents *extents, uint64_t id);
 

@@ -215,6 +215,8 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
 bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id)
 {
     struct extent *extent = extent_find(leases->pool->extents, extent_id);
+    if (!extent && client_remove_lost(client, extent_id))
+        return true;
     if (!extent || extent->client != client || extent->care.leaving)
         return false;
     if (!client_leave_after_work(extent))

@@ -2,8 +2,10 @@
 #include "hakmemd/ledgers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hakmemd/memfd.h"
@@ -11,9 +13,9 @@
 /* Hellos that may come before the next ledger is ready; those beyond wait for it. */
 #define N_SPARES 16
 
-void ledgers_init(struct ledgers *ledgers, struct workers *workers)
+void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store *store)
 {
-    *ledgers = (struct ledgers){.workers = workers};
+    *ledgers = (struct ledgers){.workers = workers, .store = store};
     list_init(&ledgers->spares);
 }
 
@@ -144,6 +146,28 @@ int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
     mapping->fd = -1;
     *mapping_out = mapping;
     refill(ledgers);
+    return 0;
+}
+
+int ledgers_adopt(struct ledgers *ledgers, int fd, uint32_t n_slots,
+                  struct ledger_mapping **mapping_out)
+{
+    struct stat status;
+    size_t n_bytes = ledger_bytes(n_slots);
+    if (fstat(fd, &status) < 0 || (uint64_t)status.st_size != n_bytes ||
+        !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK))
+        return -EINVAL;
+    struct ledger_mapping *mapping = mapping_new(ledgers, n_slots);
+    if (!mapping)
+        return -ENOMEM;
+    void *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ledger == MAP_FAILED) {
+        int r = -errno;
+        free(mapping);
+        return r;
+    }
+    mapping->ledger = ledger;
+    *mapping_out = mapping;
     return 0;
 }
 

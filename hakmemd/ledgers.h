@@ -13,13 +13,15 @@
 
 #include "common/ledger.h"
 #include "common/list.h"
+#include "hakmemd/store.h"
 #include "hakmemd/worker.h"
 
 struct ledgers {
     struct workers *workers;
-    struct list spares; /* ledger_mapping.link */
-    uint32_t n_slots;   /* of the spares: what was asked for last */
-    unsigned n_spares;  /* those being made included */
+    struct store *store; /* borrowed; may be off */
+    struct list spares;  /* ledger_mapping.link */
+    uint32_t n_slots;    /* of the spares: what was asked for last */
+    unsigned n_spares;   /* those being made included */
     bool stopping;
     void (*on_ready)(void *data); /* a spare is there, or one could not be made; or NULL */
     void *on_ready_data;
@@ -35,7 +37,7 @@ struct ledger_mapping {
     int fd; /* -1: not there, or taken */
 };
 
-void ledgers_init(struct ledgers *ledgers, struct workers *workers);
+void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store *store);
 /* Frees the spares. Before workers_free(). */
 void ledgers_deinit(struct ledgers *ledgers);
 
@@ -49,6 +51,10 @@ bool ledgers_are_ready(struct ledgers *ledgers, uint32_t n_slots);
  */
 int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
                  struct ledger_mapping **mapping_out);
+/* An earlier daemon's ledger, mapped; borrows `fd`. 0, -EINVAL (it is no ledger of so many slots),
+ * or another negative errno. */
+int ledgers_adopt(struct ledgers *ledgers, int fd, uint32_t n_slots,
+                  struct ledger_mapping **mapping_out);
 /* Consumes the mapping. Accepts NULL. */
 void ledgers_release(struct ledger_mapping *mapping);
 

@@ -8,4 +8,10 @@
 /* "READY=1" and the like. Without $NOTIFY_SOCKET nothing is sent. */
 void notify_manager(const char *state);
 
+/*
+ * The same with a descriptor (borrowed; -1: none), for what must not be lost: 0, -EAGAIN or
+ * -ETOOMANYREFS (the manager has not read what came before: try again), or another negative errno.
+ */
+int notify_manager_fd(const char *state, int fd);
+
 #endif

@@ -156,13 +156,12 @@ static uint64_t limit_of(const struct quota_user *user, enum quota_resource reso
     }
 }
 
-int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
-                 uint64_t amount)
+static int charge_within(struct quota_charge *charge, struct quota_user *user,
+                         enum quota_resource resource, uint64_t amount, uint64_t limit)
 {
     check_or_trap(!charge->user);
     uint64_t sum;
-    if (__builtin_add_overflow(user->used[resource], amount, &sum) ||
-        sum > limit_of(user, resource))
+    if (__builtin_add_overflow(user->used[resource], amount, &sum) || sum > limit)
         return QUOTA_EXCEEDED;
     user->used[resource] = sum;
     user->n_refs++;
@@ -177,6 +176,18 @@ void quota_charge_lower(struct quota_charge *charge, uint64_t amount)
                   user->used[charge->resource] >= charge->amount);
     user->used[charge->resource] -= charge->amount - amount;
     charge->amount = amount;
+}
+
+int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
+                 uint64_t amount)
+{
+    return charge_within(charge, user, resource, amount, limit_of(user, resource));
+}
+
+int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
+                      enum quota_resource resource, uint64_t amount)
+{
+    return charge_within(charge, user, resource, amount, UINT64_MAX);
 }
 
 void quota_discharge(struct quota_charge *charge)

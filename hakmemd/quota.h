@@ -122,6 +122,10 @@ int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quot
                  uint64_t amount);
 /* Gives back what of the charge is above `amount`. */
 void quota_charge_lower(struct quota_charge *charge, uint64_t amount);
+/* Charges beyond the limit if need be: what is held already, whatever the limit is now.
+ * QUOTA_EXCEEDED: the sum would overflow. */
+int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
+                      enum quota_resource resource, uint64_t amount);
 /* The charge's destructor. Uncharged: does nothing. */
 void quota_discharge(struct quota_charge *charge);
 /* How much of a resource the user may still be charged for. */

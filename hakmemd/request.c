@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "hakmemd/adopt.h"
 #include "hakmemd/clock.h"
 
 /* A request of 4 KiB unpacks to at most so much: 64-bit ids packed one byte each, and the structs
@@ -17,6 +18,9 @@
 #define RETURN_MAX_IDS  64u
 /* Clients may claim what they like; their sum must not overflow. */
 #define HELD_MAX_BYTES (UINT64_C(1) << 44)
+
+/* Features of a Hello and its answer. */
+#define FEATURE_REATTACH UINT64_C(1)
 
 /* Everything a handler function needs. */
 struct request_call {
@@ -160,7 +164,7 @@ static bool check_hello(struct request_call *call, const Hakmem__Hello *hello)
     return true;
 }
 
-static struct client *make_client(struct request_call *call, const Hakmem__Hello *hello)
+static struct client *make_client(struct request_call *call)
 {
     struct control *control = call->handler->control;
     struct client *client;
@@ -180,13 +184,29 @@ static struct client *make_client(struct request_call *call, const Hakmem__Hello
         refuse(call, HAKMEM__ERROR_CODE__ERROR_NO_MEMORY, "no memory for the client's ledger", "");
         return NULL;
     }
-    client->held_bytes = hello->held_bytes < HELD_MAX_BYTES ? hello->held_bytes : HELD_MAX_BYTES;
-    control->stats->held_bytes += client->held_bytes;
-    client_set_pressure(client, pressure_level(control->pressure));
     lease_add_client(control->leases, client);
-    call->peer->client = client;
     call->answer->fds[call->answer->n_fds++] = ledger_fd;
     return client;
+}
+
+/* The client that this one was before a restart, or NULL. One that claims none will not come for it
+ * later. */
+static struct client *find_client(struct request_call *call, const Hakmem__Hello *hello)
+{
+    struct adopt *adopt = call->handler->control->adopt;
+    if (hello->client_id != 0)
+        return adopt_reattach(adopt, hello->client_id, hello->reattach_token.data,
+                              hello->reattach_token.len, call->peer->pid, call->peer->uid);
+    adopt_forget(adopt, call->peer->pid, call->peer->uid);
+    return NULL;
+}
+
+/* What it holds of which we know nothing: of all that it says, what it does not lease here. */
+static void note_held(struct request_call *call, struct client *client, const Hakmem__Hello *hello)
+{
+    uint64_t n_bytes = hello->held_bytes < HELD_MAX_BYTES ? hello->held_bytes : HELD_MAX_BYTES;
+    client->held_bytes = n_bytes > client->leased_bytes ? n_bytes - client->leased_bytes : 0;
+    call->handler->control->stats->held_bytes += client->held_bytes;
 }
 
 static void serve_hello(struct request_call *call)
@@ -196,9 +216,17 @@ static void serve_hello(struct request_call *call)
     struct lease_grant grants[CONN_MAX_FDS];
     size_t n_grants = 0;
 
-    struct client *client = check_hello(call, hello) ? make_client(call, hello) : NULL;
+    if (!check_hello(call, hello))
+        return;
+    struct client *client = find_client(call, hello);
+    bool is_back = client != NULL;
+    if (!is_back)
+        client = make_client(call);
     if (!client)
         return;
+    call->peer->client = client;
+    note_held(call, client, hello);
+    client_set_pressure(client, pressure_level(call->handler->control->pressure));
     hakmem__hello_reply__init(&out);
     /* A client that gets no memory now is a client all the same: it asks again, and is told then
      * why not. */
@@ -210,6 +238,13 @@ static void serve_hello(struct request_call *call)
     out.version = hello->version_max < WIRE_VERSION_MAX ? hello->version_max : WIRE_VERSION_MAX;
     out.ledger_slots = client->n_slots;
     out.max_client_bytes = quota_user_limits(client->user).bytes_per_client;
+    out.reattached = is_back;
+    if ((hello->features & FEATURE_REATTACH) && client->id != 0) {
+        out.features = FEATURE_REATTACH;
+        out.client_id = client->id;
+        out.reattach_token.data = client->token;
+        out.reattach_token.len = sizeof(client->token);
+    }
     call->reply->body_case = HAKMEM__REPLY__BODY_HELLO;
     call->reply->hello = &out;
 }

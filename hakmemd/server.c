@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
+#include "hakmemd/core.h"
 #include "hakmemd/notify.h"
 #include "hakmemd/turn.h"
 
@@ -39,21 +40,10 @@ struct server {
     struct event *accept_retry;
     bool owns_path; /* we made the socket file, and unlink it if it is still ours */
     struct stat path_identity;
+    struct store_passed passed; /* by the service manager, until it is sorted */
     struct log_limit accept_trouble;
 
-    struct stats stats;
-    struct workers *workers;
-    struct extents extents;
-    struct quota quota;
-    struct cgroups cgroups;
-    struct cgroup *own_cgroup;
-    struct ledgers ledgers;
-    struct pool pool;
-    struct scrub scrub;
-    struct reclaim reclaim;
-    struct leases leases;
-    struct pressure pressure;
-    struct control control;
+    struct core core;
     struct request_handler *handler;
     struct peers peers;
 };
@@ -122,23 +112,65 @@ static int bind_path(struct server *server, int fd)
     return r;
 }
 
-static int listen_from_systemd(struct server *server)
+/* All that the service manager passes: the socket, and what an earlier daemon stored with it. */
+static int take_passed(struct server *server)
 {
-    int n = sd_listen_fds(1);
+    struct store_passed *passed = &server->passed;
+    int n = sd_listen_fds_with_names(1, &passed->names);
     if (n <= 0)
         return n;
-    if (n > 1 || sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_SEQPACKET, 1) <= 0) {
-        log_error(NULL, "systemd handed over %d sockets; wanted: one ListenSequentialPacket=", n);
+    passed->fds = malloc((size_t)n * sizeof(int));
+    if (!passed->fds)
+        return -ENOMEM;
+    passed->n = (size_t)n;
+    for (int i = 0; i < n; i++)
+        passed->fds[i] = SD_LISTEN_FDS_START + i;
+    return 0;
+}
+
+static void drop_passed(struct store_passed *passed)
+{
+    for (size_t i = 0; i < passed->n; i++) {
+        if (passed->fds[i] >= 0)
+            close(passed->fds[i]);
+    }
+    for (size_t i = 0; passed->names && passed->names[i]; i++)
+        free(passed->names[i]);
+    free(passed->names);
+    free(passed->fds);
+    *passed = (struct store_passed){0};
+}
+
+/* 1: the listener is the service manager's; 0: it has none for us; or a negative errno. */
+static int listen_from_systemd(struct server *server)
+{
+    struct store_passed *passed = &server->passed;
+    size_t n_sockets = 0;
+    for (size_t i = 0; i < passed->n; i++) {
+        if (sd_is_socket(passed->fds[i], AF_UNSPEC, 0, -1) <= 0)
+            continue;
+        n_sockets++;
+        if (sd_is_socket(passed->fds[i], AF_UNIX, SOCK_SEQPACKET, 1) > 0) {
+            server->listener = passed->fds[i];
+            passed->fds[i] = -1;
+        }
+    }
+    if (n_sockets == 0)
+        return 0;
+    if (n_sockets > 1 || server->listener < 0) {
+        log_error(NULL, "systemd handed over %zu sockets; wanted: one ListenSequentialPacket=",
+                  n_sockets);
         return -EINVAL;
     }
-    server->listener = SD_LISTEN_FDS_START;
     int flags = fcntl(server->listener, F_GETFL);
     return fcntl(server->listener, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 1;
 }
 
 static int open_listener(struct server *server)
 {
-    int r = listen_from_systemd(server);
+    int r = take_passed(server);
+    if (r == 0)
+        r = listen_from_systemd(server);
     if (r != 0)
         return r < 0 ? r : 0;
     server->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -170,7 +202,7 @@ static void pause_accepting(struct server *server, int error)
 {
     struct timeval wait = clock_timeval(ACCEPT_RETRY_MS);
     uint64_t n_suppressed;
-    server->stats.accept_errors_total++;
+    server->core.stats.accept_errors_total++;
     if (log_limit_pass(&server->accept_trouble, &n_suppressed))
         log_warning(&(struct log_subject){.error = error}, "cannot accept connections");
     event_del(server->listener_event);
@@ -189,7 +221,7 @@ static void on_accept_retry(evutil_socket_t fd, short what, void *data)
 static void accept_some(struct server *server, int listener)
 {
     for (unsigned n = 0; n < ACCEPTS_A_TURN; n++) {
-        if (!stats_fds_available(&server->stats, FDS_FOR_PEER, 2)) {
+        if (!stats_fds_available(&server->core.stats, FDS_FOR_PEER, 2)) {
             pause_accepting(server, EMFILE);
             return;
         }
@@ -223,15 +255,23 @@ static void on_stop(evutil_socket_t signal_number, short what, void *data)
     event_base_loopbreak(server->base);
 }
 
+static struct core_settings core_settings(const struct server_settings *settings)
+{
+    return (struct core_settings){.pool = settings->pool,
+                                  .idle_ms = settings->idle_ms,
+                                  .reuse = settings->reuse,
+                                  .quota = settings->quota,
+                                  .pressure = settings->pressure,
+                                  .store_after_ms = settings->store_after_ms,
+                                  .reattach_ms = settings->reattach_ms,
+                                  .heeds_own_cgroup = true};
+}
+
 static void apply(struct server *server, const struct server_settings *settings)
 {
+    struct core_settings core = core_settings(settings);
     log_set_level(settings->log_level);
-    if (quota_apply(&server->quota, &settings->quota) < 0)
-        log_warning(&(struct log_subject){.error = ENOMEM}, "some users' limits are missing");
-    pool_apply(&server->pool, &settings->pool);
-    server->reclaim.idle_ms = settings->idle_ms;
-    pressure_apply(&server->pressure, &settings->pressure); /* puts idle_ms in force */
-    server->scrub.reuse = settings->reuse;
+    core_apply(&server->core, &core);
     server->peers.settings = settings->peer;
     if (strcmp(settings->socket_path, server->settings.socket_path) != 0)
         log_warning(NULL, "socket.path changes with a restart only");
@@ -294,9 +334,9 @@ static int raise_fd_limit(struct server *server)
     }
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
-    server->stats.fd_limit = limit.rlim_cur;
+    server->core.stats.fd_limit = limit.rlim_cur;
     widen_fd_table(limit.rlim_cur);
-    if (!stats_fds_available(&server->stats, FDS_FOR_PEER, FDS_USEFUL)) {
+    if (!stats_fds_available(&server->core.stats, FDS_FOR_PEER, FDS_USEFUL)) {
         log_error(NULL,
                   "only %llu descriptors allowed, too few to serve anybody: "
                   "raise LimitNOFILE= or ulimit -n",
@@ -311,51 +351,17 @@ static int raise_fd_limit(struct server *server)
     return 0;
 }
 
-static int init_memory(struct server *server)
+static int init_core(struct server *server)
 {
-    const struct server_settings *settings = &server->settings;
-    quota_init(&server->quota, &settings->quota);
-    int r = quota_apply(&server->quota, &settings->quota);
+    struct core_settings settings = core_settings(&server->settings);
+    int r = core_init(&server->core, &settings, server->base, &server->passed);
+    drop_passed(&server->passed);
     if (r == 0)
-        r = workers_new(server->base, &server->workers);
-    if (r < 0)
-        return r;
-    extents_init(&server->extents, &server->stats, server->workers);
-    ledgers_init(&server->ledgers, server->workers);
-    cgroups_init(&server->cgroups);
-    server->own_cgroup = cgroups_get(&server->cgroups, getpid());
-    r = pool_init(&server->pool, &settings->pool, server->base, &server->extents, server->workers,
-                  server->own_cgroup, &server->stats);
-    if (r == 0)
-        r = scrub_init(&server->scrub, settings->reuse, server->base, &server->pool,
-                       server->workers, &server->stats);
-    if (r < 0)
-        return r;
-    leases_init(&server->leases, &server->pool, &server->scrub, &server->reclaim, &server->stats);
-    r = reclaim_init(&server->reclaim, settings->idle_ms, server->base, &server->leases.clients,
-                     &server->stats);
-    if (r == 0)
-        r = pressure_init(&server->pressure, &settings->pressure, server->base, &server->pool,
-                          &server->reclaim, &server->leases.clients, &server->leases.refusing,
-                          &server->stats);
-    return r;
-}
-
-static int init_requests(struct server *server)
-{
-    server->control = (struct control){.quota = &server->quota,
-                                       .ledgers = &server->ledgers,
-                                       .cgroups = &server->cgroups,
-                                       .leases = &server->leases,
-                                       .pool = &server->pool,
-                                       .reclaim = &server->reclaim,
-                                       .pressure = &server->pressure,
-                                       .stats = &server->stats};
-    int r = request_handler_new(&server->control, &server->handler);
+        r = request_handler_new(&server->core.control, &server->handler);
     if (r < 0)
         return r;
     peers_init(&server->peers, &server->settings.peer, server->base, server->handler,
-               &server->quota, &server->leases, &server->stats);
+               &server->core.quota, &server->core.leases, &server->core.stats);
     return 0;
 }
 
@@ -395,7 +401,7 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
     server->reload = reload;
     server->reload_data = reload_data;
     server->listener = -1;
-    server->stats.started_ms = clock_now_ms();
+    server->core.stats.started_ms = clock_now_ms();
     list_init(&server->peers.list);
     log_set_level(settings->log_level);
     int r = raise_fd_limit(server);
@@ -407,9 +413,7 @@ int server_new(const struct server_settings *settings, server_reload_fn *reload,
     if (r == 0)
         r = init_listener(server);
     if (r == 0)
-        r = init_memory(server);
-    if (r == 0)
-        r = init_requests(server);
+        r = init_core(server);
     if (r < 0) {
         log_error(&(struct log_subject){.error = -r}, "cannot start");
         server_free(server);
@@ -426,6 +430,7 @@ int server_run(struct server *server)
              server->owns_path ? server->settings.socket_path : "systemd's socket");
     int r = event_base_dispatch(server->base);
     notify_manager("STOPPING=1");
+    store_freeze(&server->core.store);
     return r < 0 ? -EIO : 0;
 }
 
@@ -436,19 +441,11 @@ void server_free(struct server *server)
     close_listener(server);
     if (server->accept_retry)
         event_free(server->accept_retry);
-    /* From here on whatever comes back is discarded. */
-    scrub_deinit(&server->scrub);
-    pool_deinit(&server->pool);
+    drop_passed(&server->passed);
+    core_close(&server->core);
     peers_disconnect_all(&server->peers);
-    pressure_deinit(&server->pressure);
-    reclaim_deinit(&server->reclaim);
-    ledgers_deinit(&server->ledgers);
-    /* Ends the work in flight, and with them the last peers. */
-    workers_free(server->workers);
+    core_deinit(&server->core);
     request_handler_free(server->handler);
-    cgroup_unref(server->own_cgroup);
-    if (server->workers)
-        quota_deinit(&server->quota);
     for (size_t i = 0; i < N_SIGNALS; i++)
         if (server->signals[i])
             event_free(server->signals[i]);

@@ -2,9 +2,7 @@
  * The server: everything the daemon consists of, put together, and the listening socket in front of
  * it.
  *
- * Owns the event loop and, in the order of their making, stats, workers, extents, quota, pool,
- * scrub, reclaim, leases, pressure, requests, peers, listener; takes them down in the reverse
- * order. One thread, the loop's.
+ * Owns the event loop, the listener, the core, and the peers. One thread, the loop's.
  */
 #ifndef HAKMEMD_SERVER_H
 #define HAKMEMD_SERVER_H
@@ -28,6 +26,8 @@ struct server_settings {
     struct quota_settings quota;
     struct peer_settings peer;
     struct pressure_settings pressure;
+    uint64_t store_after_ms;
+    uint64_t reattach_ms;
 };
 
 struct server;
@@ -42,7 +42,8 @@ typedef bool server_reload_fn(void *data, struct server_settings *settings_out);
  */
 int server_new(const struct server_settings *settings, server_reload_fn *reload, void *reload_data,
                struct server **server_out);
-/* Runs until SIGTERM or SIGINT. 0 or a negative errno. */
+/* Runs until SIGTERM or SIGINT; then leaves what is leased in the service manager's store, if there
+ * is one. 0 or a negative errno. */
 int server_run(struct server *server);
 /* Accepts NULL. */
 void server_free(struct server *server);

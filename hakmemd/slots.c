@@ -60,6 +60,18 @@ uint32_t slots_acquire(struct slots *slots, uint32_t n)
     return LEDGER_SLOT_NONE;
 }
 
+bool slots_acquire_at(struct slots *slots, uint32_t first, uint32_t n)
+{
+    if (!extent_slabs_is_valid(n) || n > slots->n_slots || first > slots->n_slots - n ||
+        first % n != 0)
+        return false;
+    uint64_t run = run_mask(n) << first % WORD_BITS;
+    if (slots->taken[first / WORD_BITS] & run)
+        return false;
+    slots->taken[first / WORD_BITS] |= run;
+    return true;
+}
+
 void slots_return(struct slots *slots, uint32_t first, uint32_t n)
 {
     check_or_trap(n <= slots->n_slots && first <= slots->n_slots - n && first % n == 0);

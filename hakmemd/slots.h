@@ -6,6 +6,7 @@
 #ifndef HAKMEMD_SLOTS_H
 #define HAKMEMD_SLOTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct slots;
@@ -17,6 +18,8 @@ void slots_free(struct slots *slots);
 
 /* A free run of `n` slots (1, 2, 4, 8 or 16), or LEDGER_SLOT_NONE. */
 uint32_t slots_acquire(struct slots *slots, uint32_t n);
+/* Takes just this run. False: it is no run of these slots, or not free as a whole. */
+bool slots_acquire_at(struct slots *slots, uint32_t first, uint32_t n);
 void slots_return(struct slots *slots, uint32_t first, uint32_t n);
 
 #endif

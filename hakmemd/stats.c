@@ -16,7 +16,8 @@ bool stats_is_valid(const struct stats *stats)
 
 uint64_t stats_fds_used(const struct stats *stats)
 {
-    return FDS_OWN + stats->n_extents + stats->n_peers + stats->n_pidfds;
+    return FDS_OWN + stats->n_extents + stats->n_waiting + stats->n_detached + stats->n_peers +
+           stats->n_pidfds;
 }
 
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)

@@ -41,9 +41,16 @@ struct stats {
     uint64_t pressure_events_total;
     uint64_t held_bytes; /* of connected clients, from earlier daemons */
 
+    uint64_t n_detached;       /* clients kept over a restart, not back yet */
+    uint64_t reattached_total; /* those that came back */
+    uint64_t stored_descriptors;
+    uint64_t adopted_bytes;
+    uint64_t store_errors_total;
+
     uint64_t n_peers;
     uint64_t n_pidfds;  /* peers' */
     uint64_t n_extents; /* descriptors held for them */
+    uint64_t n_waiting; /* descriptors held until the service manager has them */
     uint64_t fd_limit;
 };
 
@@ -54,7 +61,8 @@ static inline uint64_t stats_denied_total(const struct stats *stats)
     return stats->denied_quota_total + stats->denied_memory_total + stats->denied_busy_total;
 }
 
-/* Descriptors in use, from above: an extent one, a peer one or two (socket, pidfd). */
+/* Descriptors in use, from above: an extent one, a peer one or two (socket, pidfd), a detached
+ * client its pidfd. */
 uint64_t stats_fds_used(const struct stats *stats);
 
 /* What descriptors are wanted for; the later ones may take more of them, so that comfort does not

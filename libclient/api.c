@@ -11,6 +11,7 @@
 #include "libclient/cache.h"
 #include "libclient/heap.h"
 #include "libclient/report.h"
+#include "libclient/runs.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
 #include "libclient/stats.h"
@@ -43,7 +44,14 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
     if (!heap_is_ready())
         return -ENOMEM;
     uint32_t n_slabs = (uint32_t)((n_bytes + SUPERSLAB_BYTES - 1) >> SUPERSLAB_SHIFT);
-    return source_prewarm(n_slabs) ? 0 : -ENOMEM;
+    if (!source_prewarm(n_slabs))
+        return -ENOMEM;
+    /* No small program, then: what is left of the first SuperSlab, whose small pages would come in
+     * call by call, is for those. */
+    runs_expect_growth();
+    /* The calling thread's cache is to be there, too. */
+    (void)cache_own_arena();
+    return 0;
 }
 
 EXPORT int hak_ss_prewarm_class(size_t size, size_t count)

@@ -8,38 +8,40 @@
 #include "libclient/span.h"
 #include "libclient/publish.h"
 
-/* What one thread's stacks may hold together, as the sum of their limits; small stacks start below
- * it anyway. */
+/* What one thread's stacks may hold together beyond their first sizes. */
 #define BUDGET_BYTES ((size_t)2 << 20)
 /* A stack's largest size, in bytes of blocks and in blocks, and where it starts. */
 #define STACK_MAX_BYTES    ((size_t)128 << 10)
-#define STACK_MAX_BLOCKS   256u
-#define STACK_MIN_BLOCKS   4u
+#define STACK_MAX_BLOCKS   1024u
 #define STACK_FIRST_BYTES  ((size_t)16 << 10)
 #define STACK_FIRST_BLOCKS 32u
+#define FLUSH_PART_BLOCKS  256u
 /* The first refill of a class, in bytes: about a page. */
 #define BATCH_FIRST_BYTES 4096u
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
 
-/* A NULL that is its own limit: what a request whose class is CLASS_NONE finds. */
-static void *no_stack[1];
+/* Always empty, always full. */
+static void *no_stack[2] = {NULL, CACHE_FENCE};
 
 /*
- * Every size is of CLASS_NONE, whose stack is empty, so malloc() gets nothing here; and top meets
- * limit in every class (they are all NULL), so free() leaves nothing. No initialiser of ours for
- * those: relocations cost at every program start.
+ * Every size is of CLASS_NONE here, so malloc() gets nothing, and every class has no_stack, so
+ * free() leaves nothing. Constant, and so in pages that the loader need not make this process's
+ * own.
  */
-static struct cache cache_none = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
-/* The same, after a thread's destructors have run: it gets no other one. */
-static struct cache cache_dead = {.top = {no_stack}, .limit = {no_stack}, .is_none = true};
+static const struct cache cache_none = {.top = {[0 ... N_CLASSES - 1] = no_stack}, .is_none = true};
 
-__thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) = &cache_none;
+__thread struct cache *cache_own __attribute__((tls_model("initial-exec"))) =
+    (struct cache *)&cache_none;
+
+/* The thread's destructors have run: it gets no cache any more. */
+static __thread bool has_ended __attribute__((tls_model("initial-exec")));
 
 /* Constant after cache_init(). */
 static uint16_t stack_blocks[N_SMALL + 1]; /* the largest size */
 static uint16_t stack_first[N_SMALL + 1];  /* the size to start with */
-static uint32_t stack_place[N_SMALL + 1];  /* index of its NULL in stacks[] */
+static uint32_t stack_place[N_SMALL + 1];  /* index of its NULL in stacks[], while it is small */
+static uint32_t stack_place_large[N_SMALL + 1]; /* and once it has grown */
 static size_t cache_bytes;
 static unsigned n_arenas;
 static bool fast_path = true;
@@ -69,23 +71,56 @@ void cache_init(unsigned arenas)
     n_arenas = arenas < N_ARENAS ? arenas : N_ARENAS;
     for (unsigned class = 1; class <= N_SMALL; class ++) {
         size_t bytes = sizeclasses[class].block_bytes;
-        stack_blocks[class] =
-            (uint16_t)clamp(STACK_MAX_BYTES / bytes, STACK_MIN_BLOCKS, STACK_MAX_BLOCKS);
-        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 2, STACK_FIRST_BLOCKS);
+        stack_blocks[class] = (uint16_t)clamp(STACK_MAX_BYTES / bytes, 1, STACK_MAX_BLOCKS);
+        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 1, STACK_FIRST_BLOCKS);
         stack_place[class] = place;
-        place += 1u + stack_blocks[class];
+        place += 2u + stack_first[class];
+    }
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        stack_place_large[class] = place;
+        place += 2u + stack_blocks[class];
     }
     cache_bytes = sizeof(struct cache) + place * sizeof(void *);
 }
 
+/*
+ * Where a stack of so many slots begins. All classes' stacks of the first size are side by side, in
+ * a handful of pages; a stack that grows moves to a place of its own, whose pages a thread that
+ * does not need it never touches.
+ */
+static void **stack_begin(struct cache *cache, unsigned class, unsigned limit)
+{
+    return &cache->stacks[limit <= stack_first[class] ? stack_place[class]
+                                                      : stack_place_large[class]];
+}
+
 static void **stack_bottom(struct cache *cache, unsigned class)
 {
-    return &cache->stacks[stack_place[class]];
+    return stack_begin(cache, class, cache->limit[class]);
 }
 
 static unsigned stack_count(struct cache *cache, unsigned class)
 {
     return (unsigned)(cache->top[class] - stack_bottom(cache, class));
+}
+
+static unsigned stack_room(struct cache *cache, unsigned class)
+{
+    return cache->limit[class] - stack_count(cache, class);
+}
+
+/* Makes the stack hold up to `limit` blocks, and no fewer than are in it. */
+static void set_limit(struct cache *cache, unsigned class, unsigned limit)
+{
+    void **from = stack_bottom(cache, class), **to = stack_begin(cache, class, limit);
+    unsigned count = stack_count(cache, class);
+    from[1 + cache->limit[class]] = NULL;
+    if (from != to) {
+        memcpy(to, from, (1 + count) * sizeof(*to));
+        cache->top[class] = to + count;
+    }
+    to[1 + limit] = CACHE_FENCE;
+    cache->limit[class] = (uint16_t)limit;
 }
 
 static void set_up(struct cache *cache, unsigned arena)
@@ -95,16 +130,15 @@ static void set_up(struct cache *cache, unsigned arena)
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
         if (class == CLASS_NONE || class > N_SMALL) {
-            cache->top[class] = cache->limit[class] = no_stack;
+            cache->top[class] = no_stack;
             continue;
         }
         void **bottom = stack_bottom(cache, class);
         size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
         *bottom = NULL;
         cache->top[class] = bottom;
-        cache->limit[class] = bottom + stack_first[class];
-        cache->batch[class] = (uint16_t)clamp(batch, 1, stack_first[class] / 2u);
-        cache->limit_bytes += (size_t)stack_first[class] * sizeclasses[class].block_bytes;
+        set_limit(cache, class, stack_first[class]);
+        cache->batch[class] = (uint16_t)clamp(batch, 1, (stack_first[class] + 1u) / 2);
     }
     if (!fast_path)
         return;
@@ -122,21 +156,26 @@ static void publish(struct cache *cache, unsigned class)
     publish_class(class, cache_cached_blocks(class));
 }
 
-/* Sends the n lowest blocks of a stack home: those that were not used for longest. */
+/* Sends the n lowest blocks of a stack home: those that were not used for longest. By parts, for
+ * threads with little stack. */
 static void flush(struct cache *cache, unsigned class, unsigned n)
 {
     void **bottom = stack_bottom(cache, class);
-    unsigned count = stack_count(cache, class);
-    void *going[STACK_MAX_BLOCKS];
+    void *going[FLUSH_PART_BLOCKS];
 
     if (n == 0)
         return;
-    /* Out of the stack first: if one of them is misused, the abort handler may free. */
-    memcpy(going, bottom + 1, n * sizeof(*going));
-    memmove(bottom + 1, bottom + 1 + n, (count - n) * sizeof(*bottom));
-    cache->top[class] = bottom + count - n;
+    while (n > 0) {
+        unsigned n_going = n < FLUSH_PART_BLOCKS ? n : FLUSH_PART_BLOCKS;
+        unsigned n_staying = stack_count(cache, class) - n_going;
+        /* Out of the stack first: if one of them is misused, the abort handler may free. */
+        memcpy(going, bottom + 1, n_going * sizeof(*going));
+        memmove(bottom + 1, bottom + 1 + n_going, n_staying * sizeof(*bottom));
+        cache->top[class] = bottom + n_staying;
+        span_give(class, going, n_going);
+        n -= n_going;
+    }
     atomic_add_relaxed(&n_flushes, 1); /* a figure */
-    span_give(class, going, n);
     publish(cache, class);
 }
 
@@ -159,12 +198,11 @@ static void scavenge(struct cache *cache)
         return;
     }
     flush(cache, class, (stack_count(cache, class) + 1) / 2);
-    size_t bytes = sizeclasses[class].block_bytes;
-    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
-    if (size > stack_first[class]) {
-        unsigned smaller = size / 2 > stack_first[class] ? size / 2 : stack_first[class];
-        cache->limit[class] = stack_bottom(cache, class) + smaller;
-        cache->limit_bytes -= (size - smaller) * bytes;
+    unsigned limit = cache->limit[class];
+    if (limit > stack_first[class]) {
+        unsigned less = limit / 2 > stack_first[class] ? limit / 2 : stack_first[class];
+        cache->grown_bytes -= (limit - less) * (size_t)sizeclasses[class].block_bytes;
+        set_limit(cache, class, less);
     }
 }
 
@@ -172,9 +210,12 @@ static void on_thread_exit(void *data)
 {
     struct cache *cache = data;
     flush_all(cache);
+    for (unsigned class = 1; class <= N_SMALL; class ++)
+        set_limit(cache, class, 0); /* the next thread's fences are elsewhere */
     /* Later destructors of this thread may still allocate and free: block by block, without a
      * cache. */
-    cache_own = &cache_dead;
+    cache_own = (struct cache *)&cache_none;
+    has_ended = true;
     lock_acquire(&lock);
     cache->next_free = free_caches;
     free_caches = cache;
@@ -187,7 +228,7 @@ static struct cache *own_cache(void)
     struct cache *cache = cache_own;
     if (check_likely(!cache->is_none))
         return cache;
-    if (cache == &cache_dead)
+    if (has_ended)
         return NULL;
     lock_acquire(&lock);
     if (!have_key)
@@ -198,6 +239,7 @@ static struct cache *own_cache(void)
     else
         cache = window_arena_allocate(cache_bytes);
     unsigned arena = next_arena++ % n_arenas;
+    span_open_arena(arena);
     bool keyed = have_key;
     lock_release(&lock);
     if (!cache)
@@ -214,15 +256,14 @@ static struct cache *own_cache(void)
 /* More room in a stack that overflowed, if the budget has it. */
 static bool grow_limit(struct cache *cache, unsigned class)
 {
-    unsigned size = (unsigned)(cache->limit[class] - stack_bottom(cache, class));
-    unsigned more = size;
-    if (more > stack_blocks[class] - size)
-        more = stack_blocks[class] - size;
+    unsigned limit = cache->limit[class], more = limit;
+    if (more > stack_blocks[class] - limit)
+        more = stack_blocks[class] - limit;
     size_t bytes = more * (size_t)sizeclasses[class].block_bytes;
-    if (more == 0 || cache->limit_bytes + bytes > BUDGET_BYTES)
+    if (more == 0 || cache->grown_bytes + bytes > BUDGET_BYTES)
         return false;
-    cache->limit[class] += more;
-    cache->limit_bytes += bytes;
+    cache->grown_bytes += bytes;
+    set_limit(cache, class, limit + more);
     return true;
 }
 
@@ -232,7 +273,7 @@ unsigned cache_fill(unsigned class, unsigned n)
     if (!cache)
         return 0;
     while (stack_count(cache, class) < n) {
-        unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+        unsigned room = stack_room(cache, class);
         if (room == 0) {
             if (!grow_limit(cache, class))
                 break;
@@ -268,21 +309,20 @@ void *cache_take_slow(unsigned class)
         return block;
     }
     unsigned n = cache->batch[class];
-    unsigned room = (unsigned)(cache->limit[class] - cache->top[class]);
+    unsigned room = stack_room(cache, class);
     unsigned got = span_take(cache->arena, class, cache->top[class] + 1, n < room ? n : room);
     if (got == 0)
         return NULL;
+    block = cache->top[class][got];
+    cache->top[class] += got - 1;
     atomic_add_relaxed(&n_refills, 1); /* a figure */
     if (cache->is_active[class]) {
         /* Again already: bigger batches, and room for them. */
         if (n >= room / 2)
             grow_limit(cache, class);
-        size_t size = (size_t)(cache->limit[class] - stack_bottom(cache, class));
-        cache->batch[class] = (uint16_t)clamp(n * 2, 1, size / 2);
+        cache->batch[class] = (uint16_t)clamp(n * 2, 1, (cache->limit[class] + 1u) / 2);
     }
     cache->is_active[class] = true;
-    block = cache->top[class][got];
-    cache->top[class] += got - 1;
     publish(cache, class);
     scavenge(cache);
     return block;
@@ -295,7 +335,7 @@ void cache_give_slow(unsigned class, void *block)
         span_give(class, &block, 1);
         return;
     }
-    if (cache->top[class] == cache->limit[class]) {
+    if (stack_room(cache, class) == 0) {
         if (!cache->is_active[class] || !grow_limit(cache, class))
             flush(cache, class, (stack_count(cache, class) + 1) / 2);
         cache->is_active[class] = true;

@@ -4,9 +4,10 @@
  *
  * A stack is an array of pointers, not a list through the blocks: free() does not touch the block,
  * and a program that writes after free cannot corrupt the stack. Below each stack lies a NULL, so
- * that "empty" is seen in the load that fetches the block; a stack is full when top meets limit.
- * Classes that are not small have a stack that is always empty and always full, and so has every
- * class of cache_none, which threads start (and end) with: no fast path needs a branch for them.
+ * that "empty" is seen in the load that fetches the block; above the last slot in use lies a fence,
+ * so that "full" is seen in the line that the block is stored to. Classes that are not small have
+ * no_stack, which is always empty and always full, and so has every class of cache_none, which
+ * threads start (and end) with: no fast path needs a branch for them.
  *
  * Capacities adapt: a stack's limit doubles when it overflows, as long as the thread's limits stay
  * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/window.h"
 
@@ -28,22 +30,25 @@
  * entry. */
 #define CACHE_FAST_MAX_BYTES 4096u
 
+/* In the slot above the last one that may be used. No block is at this address. */
+#define CACHE_FENCE ((void *)1)
+
 /* Owned by its thread; nobody else touches it. */
 struct cache {
-    void **top[N_CLASSES];   /* the last block in the stack, or the NULL below it */
-    void **limit[N_CLASSES]; /* top may come up to here */
+    void **top[N_CLASSES]; /* the last block in the stack, or the NULL below it */
     uint8_t arena;
-    bool is_none; /* one of the two that hold nothing */
+    bool is_none; /* the one that holds nothing */
     uint8_t class_of_size[CACHE_FAST_MAX_BYTES + 1];
     /* Slow paths only. */
+    uint16_t limit[N_SMALL + 1];     /* slots below the fence */
     uint16_t batch[N_SMALL + 1];     /* blocks to ask for at the next refill */
     uint16_t published[N_SMALL + 1]; /* of this stack, as counted in cache_cached_blocks() */
     uint8_t is_active[N_SMALL + 1];  /* refilled or flushed since the last visit of the scavenger */
     uint32_t n_events;
     uint32_t scavenge_class;
-    size_t limit_bytes;      /* sum over classes: limit times block size */
+    size_t grown_bytes;      /* by which the stacks have grown, in blocks' bytes */
     struct cache *next_free; /* cache.c: free_caches */
-    void *stacks[];          /* each class: a NULL, then its slots */
+    void *stacks[];          /* each class: a NULL, its slots, room for the fence behind them */
 };
 
 extern __thread struct cache *cache_own
@@ -77,29 +82,40 @@ uint64_t cache_n_flushes(void);
 struct lock;
 struct lock *cache_lock(void);
 
-/* The fast paths. NULL / false: the slow one, please. */
+/*
+ * The fast paths. NULL / false: the slow one, please.
+ *
+ * What has to be there, in instructions (x86-64): malloc() is 11, two for the thread's cache, two
+ * for the size's range, one for its class, two for the block, two to see that there is one, one to
+ * take it off, one to return. free() is 13: two of its own address, shift, map and class, the
+ * thread's cache in two, the top, two to see that there is room, one for the block, one to put it
+ * on, one to return. compiler_forget() keeps the change of top one instruction on memory; the
+ * compiler would keep top in a register, which costs an instruction more.
+ */
 static inline void *cache_take(size_t n_bytes)
 {
     struct cache *cache = cache_own;
     if (check_unlikely(n_bytes > CACHE_FAST_MAX_BYTES))
         return NULL;
-    unsigned class = cache->class_of_size[n_bytes];
-    void **top = cache->top[class];
-    void *block = *top;
-    if (check_likely(block))
-        cache->top[class] = top - 1;
+    size_t class = cache->class_of_size[n_bytes];
+    void *block = *cache->top[class];
+    if (check_likely(block)) {
+        compiler_forget(class, block);
+        --cache->top[class];
+    }
     return block;
 }
 
 static inline bool cache_give(void *block)
 {
+    size_t class = window_fast.map[(uintptr_t)block >> window_fast.shift];
     struct cache *cache = cache_own;
-    unsigned class = window_fast.map[(uintptr_t)block >> window_fast.shift];
-    void **top = cache->top[class];
-    if (check_unlikely(top == cache->limit[class]))
+    void **next = cache->top[class] + 1;
+    if (check_unlikely(*next == CACHE_FENCE))
         return false;
-    top[1] = block;
-    cache->top[class] = top + 1;
+    *next = block;
+    compiler_forget(class, block);
+    ++cache->top[class];
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include "common/ledger.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
+#include "libclient/originals.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -23,7 +24,7 @@ static size_t extent_bytes(const struct superslab *slab)
     return (size_t)slab->extent_slabs << SUPERSLAB_SHIFT;
 }
 
-/* The connection whose words are looked at: link.c's, as of the last extents_sync(). */
+/* The ledger whose words are heeded: link.c's, as of the last extents_sync(). */
 static struct ledger *ledger;
 static uint32_t generation;
 
@@ -63,7 +64,8 @@ void extents_set_private(uint32_t index)
     slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
 }
 
-static void set_leased(uint32_t first, const struct link_extent *arrived, uint64_t inode)
+static void set_leased(uint32_t first, const struct link_extent *arrived, uint64_t inode,
+                       uint32_t era)
 {
     for (uint32_t i = 0; i < arrived->n_slabs; i++) {
         struct superslab *slab = window_slab(first + i);
@@ -76,6 +78,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint64
         slab->extent_id = arrived->id;
         slab->extent_fd = i == 0 ? arrived->fd : -1;
         slab->extent_inode = inode;
+        slab->era = era;
         slab->slot = arrived->first_slot + i;
         slab->generation = generation;
         slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
@@ -99,6 +102,7 @@ uint32_t extents_map(struct link_extent *arrived)
 {
     uint32_t n_slabs = arrived->n_slabs;
     uint64_t inode = glue_inode(arrived->fd);
+    uint32_t era = originals_era();
     uint32_t first = window_take(n_slabs, 1, false);
     if (first == BITMAP_NONE) {
         glue_close(arrived->fd);
@@ -126,7 +130,7 @@ uint32_t extents_map(struct link_extent *arrived)
     }
     arrived->fd = glue_descriptor_up(arrived->fd);
     n_descriptors++;
-    set_leased(first, arrived, inode);
+    set_leased(first, arrived, inode, era);
     return first;
 }
 
@@ -168,6 +172,7 @@ bool extents_unmap(uint32_t first)
         return false;
     }
     drop_descriptor(slab);
+    originals_forget(first, n_slabs);
     for (uint32_t i = first; i < first + n_slabs; i++) {
         window_slab(i)->backing = SUPERSLAB_UNBACKED;
         window_slab(i)->kind = SUPERSLAB_NONE;
@@ -236,6 +241,7 @@ static void rescue(uint32_t index, uint32_t *slot)
             if (!glue_map_private(window_address(index), SUPERSLAB_BYTES) && n_looks++ < 1000)
                 continue;
             slab->backing = SUPERSLAB_COPIED; /* no longer the file's, at a fork either */
+            slab->era = ORIGINALS_NO_ERA;
             slab->zero = false;
             return;
         }
@@ -260,13 +266,13 @@ static void rescue_all(uint32_t begin, uint32_t end)
 
 void extents_sync(void)
 {
-    if (link_ledger() == ledger && (!ledger || link_generation() == generation))
+    if (link_words() == ledger && (!ledger || link_generation() == generation))
         return;
     if (ledger) {
         rescue_all(0, window.high_low);
         rescue_all(window.n_apart, window.high_apart);
     }
-    ledger = link_ledger();
+    ledger = link_words();
     generation = link_generation();
 }
 
@@ -283,6 +289,9 @@ bool extents_is_current(uint32_t index)
 enum extents_worth extents_worth(uint32_t first)
 {
     struct superslab *slab = window_slab(first);
+    /* While the daemon is being restarted nobody could be told, and it may be the next one's. */
+    if (extents_is_current(first) && !link_ledger())
+        return EXTENTS_IN_USE;
     bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab);
     uint32_t now_s = (uint32_t)(glue_now_ms() / 1000);
     for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
@@ -338,7 +347,8 @@ uint32_t extents_convert(uint32_t index)
     size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
     size_t offset = (size_t)(index - first) << SUPERSLAB_SHIFT;
     bool is_ours = head->extent_fd >= 0 && glue_inode(head->extent_fd) == head->extent_inode;
-    if (!is_ours || !glue_map_copy(at, n_bytes, head->extent_fd, offset)) {
+    bool is_copy = is_ours && glue_map_copy(at, n_bytes, head->extent_fd, offset);
+    if (!is_copy) {
         /*
          * The program closed our descriptor (or the kernel is out of mappings). A copy by hand is
          * exact as long as no other thread writes meanwhile; where even that fails, the child gets
@@ -351,7 +361,11 @@ uint32_t extents_convert(uint32_t index)
         window_slab(i)->backing = SUPERSLAB_COPIED;
         /* A page that the daemon was about to punch reads as anything. */
         window_slab(i)->zero = false;
+        if (!is_copy)
+            window_slab(i)->era = ORIGINALS_NO_ERA;
     }
+    if (is_copy)
+        originals_watch(index, n_slabs, head->extent_fd, offset);
     if (!is_any_shared(first))
         drop_descriptor(head);
     return n_slabs;

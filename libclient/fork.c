@@ -10,6 +10,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -17,6 +18,7 @@
 
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/glue.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/lock.h"
@@ -25,11 +27,15 @@
 #include "libclient/span.h"
 #include "libclient/publish.h"
 
+/* The one whose number stands here is source.c's. */
+#define SOURCE_LOCK    0u
 #define N_SINGLE_LOCKS 4u
 #define N_LOCKS        (N_SINGLE_LOCKS + N_ARENAS * N_SMALL)
 
 /* Written by the one thread that holds all locks. */
 static bool was_own[N_LOCKS];
+/* The program's signals, which wait while the locks are held: likewise. */
+static sigset_t signals;
 /* prepare() calls in force: glibc's fork() and our _Fork() may nest. */
 static __thread unsigned depth __attribute__((tls_model("initial-exec")));
 /* Did they take the locks? Not if the heap was yet to be set up, which another thread may do at any
@@ -39,7 +45,7 @@ static __thread bool holds_all __attribute__((tls_model("initial-exec")));
 static struct lock *nth_lock(unsigned n)
 {
     switch (n) {
-    case 0:
+    case SOURCE_LOCK:
         return source_lock();
     case 1:
         return runs_lock();
@@ -82,20 +88,27 @@ static bool try_acquire_all(void)
 
 static void prepare(void)
 {
+    sigset_t before;
     if (depth++ > 0 || !heap_is_set_up())
         return;
+    /* A handler that forked in the midst of the conversion would have a child in which half of the
+     * heap is shared; one that did so after it, a child in which all locks are held. */
+    glue_block_signals(&before);
     while (!try_acquire_all())
         usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
                        bounded */
+    signals = before;
     holds_all = true;
     publish_count_fork();
-    source_fork_convert();
+    source_fork_convert(was_own[SOURCE_LOCK]);
 }
 
 static void release_all(void)
 {
+    sigset_t before = signals;
     release_first(N_LOCKS);
     lock_release(&fork_lock);
+    glue_restore_signals(&before);
 }
 
 static void in_parent(void)
@@ -125,6 +138,7 @@ static void in_child(void)
     }
     atomic_store_relaxed(&fork_lock.word, 0);
     source_fork_child();
+    glue_restore_signals(&signals);
 }
 
 /* glibc's _Fork() runs no handlers, yet its child may allocate in practice; ours runs them. */

@@ -19,16 +19,24 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
 
 static uint64_t n_syscalls;
 
-static void count_syscall(void)
+void glue_count_syscalls(uint64_t n)
 {
     /* Relaxed: a figure to show. */
-    atomic_add_relaxed(&n_syscalls, 1);
+    atomic_add_relaxed(&n_syscalls, n);
+}
+
+static void count_syscall(void)
+{
+    glue_count_syscalls(1);
 }
 
 uint64_t glue_n_syscalls(void)
@@ -79,6 +87,53 @@ bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset)
     count_syscall();
     return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)offset) !=
            MAP_FAILED;
+}
+
+void *glue_map_untouched(size_t n_bytes, int fd)
+{
+    count_syscall();
+    void *at = mmap(NULL, n_bytes, PROT_NONE, MAP_SHARED, fd, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+void *glue_map_alias(size_t n_bytes, int fd, size_t offset)
+{
+    glue_count_syscalls(3);
+    void *at = mmap(NULL, n_bytes, PROT_NONE, MAP_SHARED, fd, (off_t)offset);
+    if (at == MAP_FAILED)
+        return NULL;
+    /* A child must not have it; a core dump should not have the memory twice. */
+    if (madvise(at, n_bytes, MADV_DONTFORK) == 0) {
+        madvise(at, n_bytes, MADV_DONTDUMP);
+        return at;
+    }
+    munmap(at, n_bytes);
+    return NULL;
+}
+
+bool glue_reach(void *at, size_t n_bytes, bool in_reach)
+{
+    count_syscall();
+    return mprotect(at, n_bytes, in_reach ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+}
+
+bool glue_free_file_pages(void *at, size_t n_bytes)
+{
+    count_syscall();
+    return madvise(at, n_bytes, MADV_REMOVE) == 0;
+}
+
+void *glue_map_wiped_on_fork(void)
+{
+    size_t n_bytes = glue_page_bytes();
+    glue_count_syscalls(2);
+    void *at = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    if (madvise(at, n_bytes, MADV_WIPEONFORK) == 0)
+        return at;
+    munmap(at, n_bytes);
+    return NULL;
 }
 
 bool glue_unmap(void *at, size_t n_bytes)
@@ -223,11 +278,27 @@ uint32_t glue_thread_id(void)
     return (uint32_t)syscall(SYS_gettid);
 }
 
+uint64_t glue_n_faults(void)
+{
+    struct rusage usage;
+    count_syscall();
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return 0;
+    return (uint64_t)usage.ru_minflt + (uint64_t)usage.ru_majflt;
+}
+
 uint64_t glue_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void glue_pause_us(uint32_t us)
+{
+    int saved_errno = errno;
+    nanosleep(&(struct timespec){.tv_nsec = (long)us * 1000}, NULL);
+    errno = saved_errno;
 }
 
 void glue_futex_wait(uint32_t *word, uint32_t seen)

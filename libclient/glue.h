@@ -27,12 +27,25 @@ bool glue_map_private(void *at, size_t n_bytes);
  * of what is there. */
 bool glue_map_shared(void *at, size_t n_bytes, int fd);
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset);
+/* The file again, at an address of the kernel's choice, shared and out of reach (PROT_NONE). NULL:
+ * no address space. */
+void *glue_map_untouched(size_t n_bytes, int fd);
+/* The same from `offset` on; absent from children and core dumps. */
+void *glue_map_alias(size_t n_bytes, int fd, size_t offset);
+/* Alias memory within reach, or out of it again. */
+bool glue_reach(void *at, size_t n_bytes, bool in_reach);
+/* Frees the file's pages behind a shared mapping that is in reach; other mappings' private copies
+ * stay. */
+bool glue_free_file_pages(void *at, size_t n_bytes);
+/* A page that reads as zero in every process that is made from this one by copying its address
+ * space, or NULL. */
+void *glue_map_wiped_on_fork(void);
 /* Back to address space without memory. */
 bool glue_unmap(void *at, size_t n_bytes);
 
 /* Anonymous memory at `at` reads as zero from now on and costs nothing until touched. */
 bool glue_purge(void *at, size_t n_bytes);
-/* Brings the pages of a shared mapping in at once instead of fault by fault. A hint. */
+/* Brings the pages of a mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
 /* Asks for huge pages where none are there yet. A hint. */
 void glue_huge_pages(void *at, size_t n_bytes);
@@ -66,6 +79,8 @@ uint32_t glue_thread_id(void);
 bool glue_is_single_threaded(void);
 /* Milliseconds of a monotonic clock, coarse: no system call. */
 uint64_t glue_now_ms(void);
+/* Sleeps for less than a second, or until a signal. */
+void glue_pause_us(uint32_t us);
 
 /* Sleeps while *word == seen. Spurious returns are possible. */
 void glue_futex_wait(uint32_t *word, uint32_t seen);
@@ -75,7 +90,11 @@ void glue_futex_wake_one(uint32_t *word);
 void glue_block_signals(sigset_t *saved);
 void glue_restore_signals(const sigset_t *saved);
 
-/* System calls made so far by this file. */
+/* Page faults of this process so far, of all its threads. */
+uint64_t glue_n_faults(void);
+
+/* System calls made so far by this file, and those that others report. */
 uint64_t glue_n_syscalls(void);
+void glue_count_syscalls(uint64_t n);
 
 #endif

@@ -34,7 +34,8 @@ enum hak_owner hak_owns(const void *pointer);
  * Connects to the daemon now, if that is allowed (HAKMEM_CONNECT) and not yet done, and brings in
  * at least `n_bytes` of memory (rounded up to whole SuperSlabs of 2 MiB, at most 1 GiB), so that
  * later allocations find it mapped. 0, or -EINVAL (n_bytes is 0 or too large), or -ENOMEM. Memory
- * that the daemon does not give is private memory.
+ * that the daemon does not give within about 50 ms is private memory, whose pages are brought in
+ * before this returns.
  */
 int hak_ss_prewarm_init(size_t n_bytes);
 

@@ -17,9 +17,11 @@
 #include "libclient/source.h"
 #include "libclient/span.h"
 
-enum heap_state { HEAP_UNBORN, HEAP_READY, HEAP_FAILED };
+/* None is 0: `state` then is in the page of initialised data, which every process has. At its end a
+ * program asks for it that never allocated; it need not touch a page for the answer. */
+enum heap_state { HEAP_UNBORN = 1, HEAP_READY, HEAP_FAILED };
 
-static uint32_t state;
+static uint32_t state = HEAP_UNBORN;
 static struct lock init_lock;
 
 static enum heap_state initialise(void)
@@ -61,6 +63,14 @@ static void *out_of_memory(void)
     return NULL;
 }
 
+/* The small class for a request, or CLASS_NONE: it takes a large block, or a huge one. */
+static unsigned small_class(size_t n_bytes, size_t alignment)
+{
+    if (n_bytes > SMALL_MAX_BYTES || (n_bytes > FEW_MAX_BYTES && !runs_has_grown()))
+        return CLASS_NONE;
+    return alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
+}
+
 void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 {
     *zero = false;
@@ -70,9 +80,7 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     int saved_errno = errno;
     if (n_bytes == 0)
         n_bytes = 1; /* a block of its own, at whatever alignment */
-    unsigned class = alignment <= 16
-                         ? (n_bytes <= SMALL_MAX_BYTES ? sizeclass_of(n_bytes) : CLASS_NONE)
-                         : sizeclass_of_aligned(n_bytes, alignment);
+    unsigned class = small_class(n_bytes, alignment);
     if (class != CLASS_NONE)
         block = cache_take_slow(class);
     else if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
@@ -137,7 +145,7 @@ static void *resize_in_kind(void *block, size_t n_bytes, size_t usable)
     if (class == CLASS_HUGE)
         return n_bytes > LARGE_MAX_BYTES ? huge_resize(block, n_bytes) : NULL;
     if (class == CLASS_LARGE) {
-        bool is_large = n_bytes > SMALL_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES;
+        bool is_large = n_bytes > FEW_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES;
         return is_large && large_resize(block, n_bytes) ? block : NULL;
     }
     /* A block that is less than twice too large stays. */

@@ -4,27 +4,26 @@
  *
  *   ABSENT -> HELLO_SENT -> READY <-> LEASE_SENT, and from anywhere back to ABSENT at the end.
  *
+ * A ledger that outlives its daemon (docs/restart.md) is kept when the connection ends, for the
+ * daemon after it, until a Hello is answered without it, or that took too long.
+ *
  * Invariants:
- * - The descriptor is sent to, received from, polled and closed only right after descriptor.c said
- *   that it is ours.
- * - Every request but the one in self.pending_id is a Return. The next reply's id is
- *   self.next_reply_id; any other packet ends the connection, so that a daemon can never keep us
- *   reading.
+ * - Every request but the one in self.pending_id is a Return.
+ * - There is a ledger (self.ledgers.current) in the states READY and LEASE_SENT, and in the others
+ *   while one is kept. `generation` changes when there is another one, or none.
  * - This runs inside malloc: it must not allocate, print, or be a cancellation point.
  */
 #include "libclient/link.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "common/atomic.h"
 #include "common/superslab.h"
+#include "libclient/connection.h"
 #include "libclient/delivery.h"
-#include "libclient/descriptor.h"
 #include "proto/wire.h"
 
 #define DEFAULT_SOCKET "/run/hakmem/hakmemd.sock"
@@ -45,6 +44,13 @@
 #define CONNECTION_PROVEN_NS (1 * NS_PER_S)
 /* A reply that is later than this is not coming: the daemon is broken, or stopped by hand. */
 #define REPLY_GIVE_UP_NS (30 * NS_PER_S)
+
+/* A daemon that is restarted is there again by then; else nobody is going to claim the ledger. */
+#define KEEP_LEDGER_NS (10 * NS_PER_S)
+
+/* Features of a Hello and its answer. */
+#define FEATURE_REATTACH    1u
+#define REATTACH_TOKEN_SIZE 16u
 
 #define LEASE_MAX_SLABS 256u
 #define HELLO_MAX_SLABS 16u
@@ -84,13 +90,16 @@ static struct {
     uint64_t held_bytes;
 
     enum link_state state;
-    struct descriptor socket;
+    struct connection connection;
     struct delivery_ledgers ledgers;
     uint32_t generation;
     uint64_t connected_ns;
 
-    uint64_t last_id;
-    uint64_t next_reply_id;
+    /* Who we are to the daemon, and the next one. 0: nobody that outlives this one. */
+    uint64_t client_id;
+    unsigned char reattach_token[REATTACH_TOKEN_SIZE];
+    uint64_t lost_ns; /* since when the ledger is kept */
+
     uint64_t pending_id; /* the Hello or Lease under way, or 0 */
     uint64_t pending_since_ns;
     bool pending_timed_out; /* a wait for it ran out already: it is not waited for again */
@@ -111,40 +120,34 @@ static struct {
     uint32_t *fork_mark;
 
     struct link_counters counters;
-} self = {.socket = {.fd = -1}};
+} self = {.connection = {.socket = {.fd = -1}}};
 
 /* Any thread reads it. Release at change pairs with the acquire in link_ledger: the mapping is
  * there before its address. */
 static struct ledger *ledger_in_force;
 
-static unsigned char packet_bytes[CONN_REPLY_MAX_BYTES];
-static _Alignas(max_align_t) unsigned char arena_bytes[CONN_REPLY_MAX_BYTES];
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void backoff_raise(struct backoff *backoff, uint64_t first_ns, uint64_t max_ns)
 {
     uint64_t delay = backoff->delay_ns ? backoff->delay_ns * 2 : first_ns;
     backoff->delay_ns = delay < max_ns ? delay : max_ns;
-    backoff->until_ns = now_ns() + backoff->delay_ns;
+    backoff->until_ns = connection_now_ns() + backoff->delay_ns;
 }
 
 /* ---- the connection ---- */
 
-static bool socket_is_ours(void)
-{
-    return descriptor_is_ours(&self.socket, &self.counters.syscalls);
-}
-
 static void socket_release(void)
 {
-    if (!descriptor_release(&self.socket, &self.counters.syscalls))
+    if (!connection_close(&self.connection, &self.counters.syscalls))
         self.counters.stolen_fds++;
+}
+
+/* There is no ledger any more: nobody heeds its words. */
+static void ledger_drop(void)
+{
+    self.generation++;
+    delivery_retire_ledger(&self.ledgers, &self.counters.syscalls);
+    self.ledger_slots = 0;
+    self.client_id = 0;
 }
 
 /* Ends the connection. `first_ns`: the back-off to begin with. */
@@ -153,11 +156,11 @@ static void connection_end(uint64_t first_ns)
     socket_release();
     if (self.state == STATE_READY || self.state == STATE_LEASE_SENT) {
         self.counters.losses++;
-        self.generation++;
         atomic_store_release(&ledger_in_force, NULL); /* pairs with the acquire in link_ledger */
-        delivery_retire_ledger(&self.ledgers, &self.counters.syscalls);
-        self.ledger_slots = 0;
-        if (now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
+        self.lost_ns = connection_now_ns();
+        if (self.client_id == 0)
+            ledger_drop();
+        if (connection_now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
             self.connect_backoff.delay_ns = 0;
     } else {
         self.counters.connect_fails++;
@@ -167,20 +170,24 @@ static void connection_end(uint64_t first_ns)
     backoff_raise(&self.connect_backoff, first_ns, CONNECT_BACKOFF_MAX_NS);
 }
 
+static bool ledger_is_kept(void)
+{
+    return self.ledgers.current.ledger &&
+           (self.state == STATE_ABSENT || self.state == STATE_HELLO_SENT);
+}
+
+static void ledger_drop_if_stale(void)
+{
+    if (self.state == STATE_ABSENT && ledger_is_kept() &&
+        connection_now_ns() - self.lost_ns > KEEP_LEDGER_NS)
+        ledger_drop();
+}
+
 /* Sends the request under the next id. False: the connection has ended. */
 static bool request_send(Hakmem__Request *request)
 {
-    unsigned char packet[CONN_REQUEST_MAX_BYTES];
-    size_t n_bytes;
-
-    request->id = self.last_id + 1;
-    if (socket_is_ours() && wire_pack_request(request, packet, sizeof(packet), &n_bytes) == 0) {
-        self.counters.syscalls++;
-        if (conn_send(self.socket.fd, packet, n_bytes, NULL, 0) == 0) {
-            self.last_id++;
-            return true;
-        }
-    }
+    if (connection_send(&self.connection, request, &self.counters.syscalls))
+        return true;
     connection_end(LOSS_BACKOFF_NS);
     return false;
 }
@@ -190,8 +197,8 @@ static bool request_send_pending(Hakmem__Request *request, enum link_state state
     if (!request_send(request))
         return false;
     self.state = state;
-    self.pending_id = self.last_id;
-    self.pending_since_ns = now_ns();
+    self.pending_id = self.connection.last_id;
+    self.pending_since_ns = connection_now_ns();
     self.pending_timed_out = false;
     return true;
 }
@@ -215,6 +222,12 @@ static bool hello_send(void)
     hello.version_max = WIRE_VERSION_MAX;
     hello.want_slabs = self.want_slabs < HELLO_MAX_SLABS ? self.want_slabs : HELLO_MAX_SLABS;
     hello.held_bytes = self.held_bytes;
+    hello.features = FEATURE_REATTACH;
+    if (ledger_is_kept()) {
+        hello.client_id = self.client_id;
+        hello.reattach_token.data = self.reattach_token;
+        hello.reattach_token.len = sizeof(self.reattach_token);
+    }
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     return request_send_pending(&request, STATE_HELLO_SENT);
@@ -236,19 +249,14 @@ static void fork_mark_set(void)
 }
 
 /* Connects and says Hello. False: nobody there, and the back-off is running. */
-static bool connection_open(void)
+static bool greet(void)
 {
-    int fd;
-
     fork_mark_set();
-    self.counters.syscalls += 2;
-    if (conn_connect(self.path ? self.path : DEFAULT_SOCKET, &fd) < 0 ||
-        !descriptor_adopt(&self.socket, fd, &self.counters.syscalls)) {
+    if (!connection_open(&self.connection, self.path ? self.path : DEFAULT_SOCKET,
+                         &self.counters.syscalls)) {
         connection_end(CONNECT_BACKOFF_NS);
         return false;
     }
-    self.last_id = 0;
-    self.next_reply_id = 1;
     return hello_send();
 }
 
@@ -271,19 +279,44 @@ static void extents_take(Hakmem__Extent *const *extents, size_t n_extents, int *
     self.refused_backoff = (struct backoff){0};
 }
 
+/* Our ledger goes on, or a new one is in its place. */
+static bool ledger_take(const Hakmem__HelloReply *hello, int *fds)
+{
+    if (hello->reattached)
+        return ledger_is_kept() && hello->ledger_slots == self.ledger_slots &&
+               hello->client_id == self.client_id;
+    if (ledger_is_kept())
+        ledger_drop();
+    if (!delivery_map_ledger(&self.ledgers, fds[0], hello->ledger_slots, &self.counters.syscalls))
+        return false;
+    self.ledger_slots = hello->ledger_slots;
+    self.generation++;
+    return true;
+}
+
+static void identity_take(const Hakmem__HelloReply *hello)
+{
+    self.client_id = 0;
+    if (!(hello->features & FEATURE_REATTACH) ||
+        hello->reattach_token.len != sizeof(self.reattach_token))
+        return;
+    self.client_id = hello->client_id;
+    memcpy(self.reattach_token, hello->reattach_token.data, sizeof(self.reattach_token));
+}
+
 static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t n_fds,
                                struct link_extent *extents, size_t *n_extents)
 {
+    size_t n_ledgers = hello->reattached ? 0 : 1;
     if (hello->version < WIRE_VERSION_MIN || hello->version > WIRE_VERSION_MAX ||
-        n_fds != hello->n_extents + 1 ||
-        !delivery_extents_are_valid(hello->extents, hello->n_extents, fds + 1, hello->ledger_slots,
-                                    1, &self.counters.syscalls) ||
-        !delivery_map_ledger(&self.ledgers, fds[0], hello->ledger_slots, &self.counters.syscalls))
+        n_fds != hello->n_extents + n_ledgers ||
+        !delivery_extents_are_valid(hello->extents, hello->n_extents, fds + n_ledgers,
+                                    hello->ledger_slots, 1, &self.counters.syscalls) ||
+        !ledger_take(hello, fds))
         return RECEIPT_LOST;
 
-    self.ledger_slots = hello->ledger_slots;
-    self.connected_ns = now_ns();
-    self.generation++;
+    identity_take(hello);
+    self.connected_ns = connection_now_ns();
     self.counters.connects++;
     self.state = STATE_READY;
     self.pending_id = 0;
@@ -291,7 +324,7 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
     atomic_store_release(&ledger_in_force, self.ledgers.current.ledger);
     if (hello->n_extents == 0)
         return lease_send() ? RECEIPT_OTHER : RECEIPT_LOST; /* what the Hello did not bring */
-    extents_take(hello->extents, hello->n_extents, fds + 1, extents, n_extents);
+    extents_take(hello->extents, hello->n_extents, fds + n_ledgers, extents, n_extents);
     return RECEIPT_GRANT;
 }
 
@@ -340,9 +373,6 @@ static enum receipt error_take(const Hakmem__Error *error, bool is_pending)
 static enum receipt reply_take(const Hakmem__Reply *reply, int *fds, size_t n_fds,
                                struct link_extent *extents, size_t *n_extents)
 {
-    if (reply->id != self.next_reply_id || reply->id > self.last_id)
-        return RECEIPT_LOST;
-    self.next_reply_id++;
     bool is_pending = reply->id == self.pending_id;
     switch (reply->body_case) {
     case HAKMEM__REPLY__BODY_ERROR:
@@ -365,28 +395,23 @@ static enum receipt reply_take(const Hakmem__Reply *reply, int *fds, size_t n_fd
 /* Takes one packet, if there is one. After RECEIPT_LOST the connection has ended. */
 static enum receipt receive(struct link_extent *extents, size_t *n_extents)
 {
-    struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
     Hakmem__Reply *reply;
     int fds[CONN_MAX_FDS];
-    size_t n_fds = 0, n_bytes = 0;
+    size_t n_fds = 0;
 
-    if (!socket_is_ours()) {
-        connection_end(LOSS_BACKOFF_NS);
-        return RECEIPT_LOST;
-    }
-    self.counters.syscalls++;
-    int r = conn_recv(self.socket.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, &n_fds);
-    if (r == -EAGAIN)
+    switch (connection_receive(&self.connection, &reply, fds, &n_fds, &self.counters.syscalls)) {
+    case CONNECTION_NOTHING:
         return RECEIPT_NOTHING;
-    if (r != 0) {
-        bool has_closed = r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE;
-        connection_end(has_closed && self.state != STATE_HELLO_SENT ? LOSS_BACKOFF_NS
-                                                                    : CONNECT_BACKOFF_NS);
+    case CONNECTION_CLOSED:
+        connection_end(self.state != STATE_HELLO_SENT ? LOSS_BACKOFF_NS : CONNECT_BACKOFF_NS);
         return RECEIPT_LOST;
+    case CONNECTION_BROKEN:
+        connection_end(CONNECT_BACKOFF_NS);
+        return RECEIPT_LOST;
+    case CONNECTION_REPLY:
+        break;
     }
-    enum receipt receipt = RECEIPT_LOST;
-    if (wire_unpack_reply(&arena, packet_bytes, n_bytes, &reply) == 0)
-        receipt = reply_take(reply, fds, n_fds, extents, n_extents);
+    enum receipt receipt = reply_take(reply, fds, n_fds, extents, n_extents);
     for (size_t i = 0; i < n_fds; i++)
         self.counters.syscalls += fds[i] >= 0;
     conn_close_fds(fds, n_fds);
@@ -398,21 +423,9 @@ static enum receipt receive(struct link_extent *extents, size_t *n_extents)
 
 /* ---- waiting ---- */
 
-/* False when the deadline has passed. A signal does not prolong the wait. */
 static bool wait_readable(uint64_t deadline_ns)
 {
-    uint64_t now = now_ns();
-    if (now >= deadline_ns)
-        return false;
-    if (!socket_is_ours())
-        return true; /* receive() finds out the same and draws the consequences */
-    uint64_t left = deadline_ns - now;
-    struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
-                               .tv_nsec = (long)(left % NS_PER_S)};
-    struct pollfd wanted = {.fd = self.socket.fd, .events = POLLIN};
-    self.counters.syscalls++;
-    (void)ppoll(&wanted, 1, &timeout, NULL);
-    return true;
+    return connection_wait(&self.connection, deadline_ns, &self.counters.syscalls);
 }
 
 /* Collects the reply to the pending request, waiting until `deadline_ns` (0: not at all). */
@@ -443,7 +456,7 @@ static enum link_result pending_collect(uint64_t deadline_ns, bool is_fresh,
         }
         in_time = wait_readable(deadline_ns);
     }
-    if (now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
+    if (connection_now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
         connection_end(CONNECT_BACKOFF_NS);
         return LINK_ABSENT;
     }
@@ -467,6 +480,8 @@ static void forget_parent(void)
     /* Relaxed is enough: a child that just forked has one thread. */
     atomic_store_relaxed(&ledger_in_force, NULL);
     delivery_abandon_ledgers(&self.ledgers, &self.counters.syscalls);
+    self.client_id = 0;
+    explicit_bzero(self.reattach_token, sizeof(self.reattach_token));
     self.state = STATE_ABSENT;
     self.pending_id = 0;
     self.generation++;
@@ -484,6 +499,7 @@ static struct guard guard_enter(void)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard.cancel_state);
     if (self.fork_mark && *self.fork_mark == 0)
         forget_parent();
+    ledger_drop_if_stale();
     return guard;
 }
 
@@ -515,7 +531,7 @@ static enum link_result request_start(uint64_t now, uint32_t n_slabs, uint32_t r
     if (self.state == STATE_ABSENT) {
         if (now < self.connect_backoff.until_ns)
             return LINK_ABSENT;
-        return connection_open() ? LINK_PENDING : LINK_ABSENT;
+        return greet() ? LINK_PENDING : LINK_ABSENT;
     }
     if (now < self.refused_backoff.until_ns && run_slabs >= self.refused_run)
         return LINK_REFUSED;
@@ -532,7 +548,7 @@ enum link_result link_lease(uint32_t n_slabs, uint32_t run_slabs, bool wait,
     struct guard guard = guard_enter();
     enum link_result result = LINK_PENDING;
     /* Taken first, so that connecting and sending count towards the bound. */
-    uint64_t now = now_ns();
+    uint64_t now = connection_now_ns();
     bool is_fresh = self.pending_id == 0;
     if (is_fresh)
         result = request_start(now, n_slabs, run_slabs);
@@ -592,6 +608,11 @@ struct ledger *link_ledger(void)
     return atomic_load_acquire(&ledger_in_force);
 }
 
+struct ledger *link_words(void)
+{
+    return self.ledgers.current.ledger;
+}
+
 uint32_t link_generation(void)
 {
     return self.generation;
@@ -617,7 +638,7 @@ void link_after_fork_child(void)
 
 int link_descriptor(void)
 {
-    return self.socket.fd;
+    return self.connection.socket.fd;
 }
 
 const struct link_counters *link_counters(void)

@@ -82,13 +82,19 @@ void link_return(const uint64_t *extent_ids, size_t n_extents);
 void link_set_held_bytes(uint64_t bytes);
 
 /*
- * The ledger of the connection in force, or NULL. Changes at connect and loss; `generation` tells
- * one connection from the next: an extent belongs to the connection under which it was delivered,
- * and its slots are meaningless in any other ledger. A ledger's addresses stay mapped for good once
- * delivered, so that a late reader reads stale memory, never unmapped memory; some connections
- * later, or in a forked child, that is private zero memory.
+ * The ledger of the connection in force, or NULL. A ledger's addresses stay mapped for good once
+ * delivered, so that a late reader reads stale memory, never unmapped memory; some ledgers later,
+ * or in a forked child, that is private zero memory.
  */
 struct ledger *link_ledger(void);
+
+/*
+ * The ledger whose words are to be heeded, or NULL: that of the connection in force, or one that is
+ * kept while there is none, for the next daemon may go on with it. `generation` tells one ledger
+ * from the next: an extent belongs to the ledger in force when it was delivered, and its slots are
+ * meaningless in any other.
+ */
+struct ledger *link_words(void);
 uint32_t link_generation(void);
 
 /* The daemon's pressure level, LEDGER_PRESSURE_NONE when there is no link. Any thread. */

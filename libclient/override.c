@@ -32,6 +32,8 @@ static COLD void *allocate_slow(size_t n_bytes)
 
 static COLD void free_slow(void *block)
 {
+    if (!block)
+        return; /* frequent, and errno costs a call */
     int saved_errno = errno;
     if (check_unlikely(settings.check))
         guard_free(block);

@@ -18,10 +18,11 @@
  * The first SuperSlab has small pages, each of which costs a fault: right for programs that need
  * little. From this many units on, whatever shows that the program grows (a second span of a class,
  * a large block) is served from other SuperSlabs, with huge pages; the rest of the first one is for
- * classes that turn up once.
+ * classes that turn up once. Large blocks go elsewhere sooner: most of their pages will be touched.
  */
-#define FIRST_REGION_INDEX 0u
-#define FIRST_REGION_UNITS 24u
+#define FIRST_REGION_INDEX       0u
+#define FIRST_REGION_UNITS       24u
+#define FIRST_REGION_LARGE_UNITS 4u
 
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 
@@ -38,6 +39,11 @@ struct lock *runs_lock(void)
 bool runs_has_grown(void)
 {
     return atomic_load_relaxed(&has_grown); /* a hint */
+}
+
+void runs_expect_growth(void)
+{
+    atomic_store_relaxed(&has_grown, 1); /* a hint */
 }
 
 void runs_init(void)
@@ -117,11 +123,26 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     return run;
 }
 
-static bool is_used_first_region(const struct superslab *slab)
+static unsigned n_large_units(const struct superslab *slab)
 {
-    return slab == window_slab(FIRST_REGION_INDEX) &&
-           UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >=
-               FIRST_REGION_UNITS;
+    const uint8_t *classes =
+        &window
+             .unit_class[(uintptr_t)window_address((uint32_t)(slab - window.slabs)) >> UNIT_SHIFT];
+    unsigned n = 0;
+    for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++)
+        n += classes[unit] == CLASS_LARGE;
+    return n;
+}
+
+/* Is this the first SuperSlab, and used as far as it is to be for this? */
+static bool is_used_first_region(const struct superslab *slab, unsigned n_units, unsigned class)
+{
+    if (slab != window_slab(FIRST_REGION_INDEX))
+        return false;
+    if (class == CLASS_LARGE && n_large_units(slab) + n_units > FIRST_REGION_LARGE_UNITS)
+        return true;
+    return UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >=
+           FIRST_REGION_UNITS;
 }
 
 static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
@@ -136,7 +157,7 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
         {
             struct superslab *slab = list_entry(link, struct superslab, link);
             uint32_t starts = run_starts(slab->free_units, n_units) & allowed;
-            if (starts && !(grows && is_used_first_region(slab)))
+            if (starts && !(grows && is_used_first_region(slab, n_units, class)))
                 return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, zero);
         }
     }

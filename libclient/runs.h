@@ -25,8 +25,9 @@ void runs_free(void *run, unsigned n_units);
 /* Grows or shrinks a run in place. False: the units behind it are not free. */
 bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
 
-/* Has there ever been a run outside the first SuperSlab? A hint. */
+/* Has there ever been a run outside the first SuperSlab, or is there to be one? A hint. */
 bool runs_has_grown(void);
+void runs_expect_growth(void);
 
 struct lock;
 struct lock *runs_lock(void);

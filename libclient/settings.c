@@ -48,5 +48,6 @@ void settings_load(void)
     settings.foreign_next = foreign && strcmp(foreign, "next") == 0;
 #ifdef HAKMEM_DEBUG
     settings.test_no_fork_conversion = is_on(secure_getenv("HAKMEM_TEST_NO_FORK_CONVERSION"));
+    settings.test_blind_witness = is_on(secure_getenv("HAKMEM_TEST_BLIND_WITNESS"));
 #endif
 }

@@ -23,6 +23,7 @@ struct settings {
     bool foreign_next; /* HAKMEM_FOREIGN=next: foreign pointers go to the next allocator */
     bool test_no_fork_conversion; /* HAKMEM_TEST_NO_FORK_CONVERSION=1, debug builds only: shows the
                                      test bites */
+    bool test_blind_witness; /* HAKMEM_TEST_BLIND_WITNESS=1, likewise: takes children for gone */
 };
 
 /* The settings in force: defaults until settings_load(). */

@@ -4,13 +4,16 @@
 struct sizeclass sizeclasses[N_CLASSES];
 
 /* A span longer than this is not worth what it saves. */
-#define SPAN_MAX_UNITS 8u
+#define SPAN_MAX_UNITS 16u
 
-/* The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
- * a list entry. */
+/*
+ * The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
+ * a list entry. Of the largest blocks one is enough: the fewer are together in a span, the sooner
+ * all of them are free.
+ */
 static unsigned span_units(size_t block_bytes)
 {
-    size_t min_blocks = block_bytes <= 4096 ? 16 : 4;
+    size_t min_blocks = block_bytes <= 4096 ? 16 : block_bytes <= FEW_MAX_BYTES ? 4 : 1;
     unsigned n_units = 1;
     while (n_units < SPAN_MAX_UNITS) {
         size_t n_bytes = n_units * UNIT_BYTES;
@@ -38,7 +41,7 @@ void sizeclass_init(void)
 
 unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment)
 {
-    if (n_bytes > SMALL_MAX_BYTES || alignment > SMALL_MAX_BYTES)
+    if (n_bytes > SMALL_MAX_BYTES || alignment > UNIT_BYTES)
         return CLASS_NONE;
     /* Spans begin at multiples of UNIT_BYTES, so a block size that is a multiple of the alignment
      * suffices. */

@@ -2,7 +2,9 @@
  * Size classes: which block size serves a request, and how a span of that class is laid out.
  *
  * Classes 1..8 are 16..128 bytes in steps of 16; from there on eight classes per doubling, up to
- * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. Class numbers also stand in
+ * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. (A program that has not
+ * outgrown the first SuperSlab gets what is above FEW_MAX_BYTES as large blocks: a span of these
+ * classes would take a quarter of that SuperSlab.) Class numbers also stand in
  * the window's unit map, where 0 means "not ours" and the two above the small classes mark large
  * and huge blocks.
  */
@@ -16,10 +18,11 @@
 #include "common/ledger.h"
 #include "common/superslab.h"
 
-#define SMALL_MAX_BYTES ((size_t)32768)
+#define SMALL_MAX_BYTES ((size_t)131072)
+#define FEW_MAX_BYTES   ((size_t)32768)
 
 #define CLASS_NONE  0u
-#define N_SMALL     72u /* classes 1..N_SMALL */
+#define N_SMALL     88u /* classes 1..N_SMALL */
 #define CLASS_LARGE (N_SMALL + 1)
 #define CLASS_HUGE  (N_SMALL + 2)
 #define N_CLASSES   (N_SMALL + 3) /* entries of a table indexed by any class */
@@ -38,7 +41,7 @@ struct sizeclass {
 
 /*
  * Exact for every offset within a span: the reciprocal is rounded up by less than 1, so offset *
- * error < 2^19 * 2^15, far below 2^40.
+ * error < 2^20 * 2^17, below 2^40.
  */
 #define SIZECLASS_RECIPROCAL_SHIFT 40
 

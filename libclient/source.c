@@ -13,6 +13,7 @@
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/lock.h"
+#include "libclient/originals.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -20,6 +21,8 @@
 #define PRIVATE_STEP_SLABS 16u
 /* An empty private SuperSlab is purged when it was not wanted for this long. */
 #define PRIVATE_IDLE_S 1u
+/* How long prewarming waits for a reply that is under way, looking for it every millisecond. */
+#define PREWARM_PATIENCE_MS 50u
 
 static struct lock lock;
 static bool link_is_set_up;
@@ -62,11 +65,15 @@ static uint32_t round_to_power_of_two(uint32_t n)
     return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
 }
 
+/* Below this many SuperSlabs a program is still starting, and leases half of what it has. */
+#define STARTING_SLABS 16u
+
 /* How much to lease when something is wanted: an eighth of what there is, so that the unused tail
- * stays small. */
+ * stays small; more while that is little, so that a cold start is few leases. */
 static uint32_t lease_step(void)
 {
-    uint32_t n = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT) / 8;
+    uint32_t n = (uint32_t)(stats.leased_bytes >> SUPERSLAB_SHIFT);
+    n = n < STARTING_SLABS ? n / 2 : n / 8;
     if (n < 2)
         return 2;
     return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : 1u << (31 - __builtin_clz(n));
@@ -303,6 +310,7 @@ static void age(void)
         purge_private(PRIVATE_IDLE_S, 0);
     if (stats.leased_bytes > 0)
         return_extents(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
+    originals_give_back(ORIGINALS_AT_SLOW_PATH);
     /* A program that has had, or wanted, a daemon looks for the next one before it is in need. */
     if (!link_ledger() && !link_is_pending() && (stats.leases > 0 || stats.fallbacks > 0))
         lease(1, false);
@@ -444,24 +452,56 @@ out:
     return moved;
 }
 
-bool source_prewarm(uint32_t n_slabs)
+static uint32_t warm_missing(uint32_t n_slabs)
 {
-    sigset_t signals;
-    bool ok = true;
-    lock_acquire(&lock);
-    glue_block_signals(&signals);
-    while (freeslabs.n_warm_leased + freeslabs.n_warm_private < (int32_t)n_slabs) {
-        uint32_t first,
-            missing = n_slabs - (uint32_t)(freeslabs.n_warm_leased + freeslabs.n_warm_private);
+    int32_t n_warm = freeslabs.n_warm_leased + freeslabs.n_warm_private;
+    return n_warm < (int32_t)n_slabs ? n_slabs - (uint32_t)n_warm : 0;
+}
+
+/* Leases until there are so many warm SuperSlabs. False: no more is to be had now. */
+static bool prewarm_leased(uint32_t n_slabs)
+{
+    uint32_t missing;
+    while ((missing = warm_missing(n_slabs)) > 0) {
         uint32_t chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
-        if (lease(1u << (31 - __builtin_clz(chunk)), true))
-            continue;
-        ok = map_private(SOURCE_FOR_UNITS, chunk, 1, &first);
-        if (!ok)
-            break;
+        if (!lease(1u << (31 - __builtin_clz(chunk)), true))
+            return false;
+    }
+    return true;
+}
+
+/* The same from private memory, whose pages are brought in here: that is what is asked for. */
+static bool prewarm_private(uint32_t n_slabs)
+{
+    uint32_t missing;
+    while ((missing = warm_missing(n_slabs)) > 0) {
+        uint32_t first, chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
+        if (!map_private(SOURCE_FOR_UNITS, chunk, 1, &first))
+            return false;
+        glue_populate(window_address(first), bytes_of(chunk));
         for (uint32_t i = first; i < first + chunk; i++)
             freeslabs_put_warm(i);
     }
+    return true;
+}
+
+bool source_prewarm(uint32_t n_slabs)
+{
+    sigset_t signals;
+    lock_acquire(&lock);
+    glue_block_signals(&signals);
+    bool ok = prewarm_leased(n_slabs);
+    /* No allocation is held up here, and what came late would be taken in by one that is. */
+    for (unsigned ms = 0; !ok && link_is_pending() && ms < PREWARM_PATIENCE_MS; ms++) {
+        glue_restore_signals(&signals);
+        lock_release(&lock);
+        glue_pause_us(1000);
+        lock_acquire(&lock);
+        glue_block_signals(&signals);
+        ok = prewarm_leased(n_slabs);
+    }
+    ok = ok || prewarm_private(n_slabs);
+    age();
     glue_restore_signals(&signals);
     lock_release(&lock);
     return ok;
@@ -474,6 +514,9 @@ size_t source_trim(size_t keep_bytes)
     glue_block_signals(&signals);
     collect();
     size_t n_bytes = purge_private(0, keep_bytes) + return_extents(UINT32_MAX);
+    uint64_t before = originals_counters()->given_back_bytes;
+    originals_give_back(ORIGINALS_NOW);
+    n_bytes += originals_counters()->given_back_bytes - before;
     glue_restore_signals(&signals);
     lock_release(&lock);
     return n_bytes;
@@ -512,11 +555,13 @@ bool source_init(void)
 
 /* ---- fork ---- */
 
-void source_fork_convert(void)
+void source_fork_convert(bool is_interrupted)
 {
     /* First of all: an extent that came in after the walk would stay shared with the child. */
     if (link_is_pending())
         collect();
+    if (!is_interrupted)
+        originals_give_back(ORIGINALS_AT_SLOW_PATH);
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part];) {

@@ -38,7 +38,10 @@ struct bin {
     uint64_t n_out; /* blocks live or in thread caches */
 } __attribute__((aligned(64)));
 
+/* Arena 0 can be used from here on. */
 void span_init(void);
+/* And this one. An arena that no thread uses costs no page. Under cache.c's lock, in order. */
+void span_open_arena(unsigned arena);
 struct bin *span_bin(unsigned arena, unsigned class);
 
 /*

@@ -7,6 +7,7 @@
 #include "libclient/huge.h"
 #include "libclient/large.h"
 #include "libclient/link.h"
+#include "libclient/originals.h"
 #include "libclient/publish.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
@@ -68,6 +69,7 @@ void stats_write(void)
     struct text text = {.bytes = buffer, .capacity = sizeof(buffer)};
     struct hak_stats stats;
     const struct link_counters *link = link_counters();
+    const struct originals_counters *originals = originals_counters();
 
     stats_gather(&stats);
     text_add(&text, "{");
@@ -81,6 +83,9 @@ void stats_write(void)
     add_field(&text, "refills", stats.refills);
     add_field(&text, "flushes", stats.flushes);
     add_field(&text, "forks", stats.forks);
+    add_field(&text, "originals_bytes", originals->given_back_bytes);
+    add_field(&text, "originals_failures", originals->failures);
+    add_field(&text, "witnesses_lost", originals->witnesses_lost);
     add_field(&text, "connects", link->connects);
     add_field(&text, "losses", link->losses);
     add_field(&text, "timeouts", link->timeouts);

@@ -45,18 +45,21 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     size_t map_bytes =
         flat ? FLAT_MAP_BYTES : round_up((size_t)n_slabs * UNITS_PER_SUPERSLAB, 4096) + 4096;
     size_t slabs_bytes = round_up((size_t)n_slabs * sizeof(struct superslab), 65536);
-    size_t carvings_bytes = round_up((size_t)n_slabs * sizeof(struct carving), 65536);
+    size_t n_units = (size_t)n_slabs * UNITS_PER_SUPERSLAB;
+    size_t spans_bytes = round_up(n_units * sizeof(struct span), 65536);
+    size_t bitmaps_bytes = round_up(n_units * sizeof(struct unit_bitmap), 65536);
     size_t window_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
-    size_t total =
-        map_bytes + slabs_bytes + carvings_bytes + arena_bytes + window_bytes + 2 * SUPERSLAB_BYTES;
+    size_t total = map_bytes + slabs_bytes + spans_bytes + bitmaps_bytes + arena_bytes +
+                   window_bytes + 2 * SUPERSLAB_BYTES;
 
     void *at = glue_reserve(total);
     if (!at)
         return false;
     uintptr_t map = (uintptr_t)at;
     uintptr_t slabs = round_up(map + map_bytes, 4096);
-    uintptr_t carvings = slabs + slabs_bytes;
-    uintptr_t arena = carvings + carvings_bytes;
+    uintptr_t spans = slabs + slabs_bytes;
+    uintptr_t bitmaps = spans + spans_bytes;
+    uintptr_t arena = bitmaps + bitmaps_bytes;
     uintptr_t base = round_up(arena + arena_bytes, SUPERSLAB_BYTES);
 
     if (!glue_make_readable((void *)map, map_bytes)) {
@@ -65,7 +68,8 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     }
     window.base = base;
     window.slabs = (struct superslab *)slabs;
-    window.carvings = (struct carving *)carvings;
+    window.spans = (struct span *)spans;
+    window.bitmaps = (struct unit_bitmap *)bitmaps;
     /* Not flat: biased, so that it is indexed alike. The window's part begins within its first
      * page. */
     window.unit_class = flat ? (uint8_t *)map : (uint8_t *)(map - (base >> UNIT_SHIFT));
@@ -144,10 +148,14 @@ static bool make_chunk_usable(uint32_t chunk)
 {
     uint32_t first = chunk * CHUNK_SLABS;
     uint32_t n = window.n_slabs - first < CHUNK_SLABS ? window.n_slabs - first : CHUNK_SLABS;
+    size_t first_unit = (size_t)first * UNITS_PER_SUPERSLAB;
+    size_t n_units = (size_t)n * UNITS_PER_SUPERSLAB;
     const uint8_t *units = &window.unit_class[(uintptr_t)window_address(first) >> UNIT_SHIFT];
-    return make_page_range_usable(units, (size_t)n * UNITS_PER_SUPERSLAB) &&
+    return make_page_range_usable(units, n_units) &&
            make_page_range_usable(&window.slabs[first], n * sizeof(struct superslab)) &&
-           make_page_range_usable(&window.carvings[first], n * sizeof(struct carving));
+           make_page_range_usable(&window.spans[first_unit], n_units * sizeof(struct span)) &&
+           make_page_range_usable(&window.bitmaps[first_unit],
+                                  n_units * sizeof(struct unit_bitmap));
 }
 
 static bool make_metadata_usable(uint32_t first, uint32_t n_slabs)
@@ -236,7 +244,10 @@ static void give_up_slabs(uint32_t first, uint32_t end)
     uint32_t from = chunk * CHUNK_SLABS, to = end / CHUNK_SLABS * CHUNK_SLABS;
     if (from < to) {
         give_up(&window.slabs[from], &window.slabs[to]);
-        give_up(&window.carvings[from], &window.carvings[to]);
+        give_up(&window.spans[(size_t)from * UNITS_PER_SUPERSLAB],
+                &window.spans[(size_t)to * UNITS_PER_SUPERSLAB]);
+        give_up(&window.bitmaps[(size_t)from * UNITS_PER_SUPERSLAB],
+                &window.bitmaps[(size_t)to * UNITS_PER_SUPERSLAB]);
     }
 }
 

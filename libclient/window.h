@@ -8,7 +8,9 @@
  *
  *   unit map   one byte per 64 KiB: the size class of the blocks there (CLASS_NONE: not ours)
  *   slabs      struct superslab each
- *   carvings   struct carving each: spans and their free-block bitmaps
+ *   spans      struct span for each unit; used is the one of a span's or a large block's first unit
+ *   bitmaps    for each unit, room for a bit per smallest block: the free blocks of a span, where
+ *              they are too many for its struct
  *   arena      memory for thread caches
  *   window     the SuperSlabs
  *
@@ -73,6 +75,7 @@ struct superslab {
     uint32_t idle_since_s; /* SUPERSLAB_FREE: when it became so, coarse seconds */
     uint64_t extent_id;
     int extent_fd; /* in the extent's first SuperSlab: for the conversion at fork; -1 none */
+    uint32_t era;  /* originals.h */
     uint64_t extent_inode;
 
     /* huge.c: in the first SuperSlab of a block. */
@@ -86,6 +89,11 @@ struct superslab {
 static_assert(sizeof(struct superslab) == 128 || sizeof(struct superslab) == 256,
               "two cache lines, or four");
 
+/* Spans of at most so many blocks keep their bitmap in their struct: the metadata of larger blocks
+ * costs no page of bitmaps. */
+#define SPAN_FEW_WORDS  3u
+#define SPAN_FEW_BLOCKS (SPAN_FEW_WORDS * 64u)
+
 /* span.h has the life of a span. In its first unit's entry. */
 struct span {
     struct list link;      /* span.c: bin.partial, or none */
@@ -98,14 +106,15 @@ struct span {
     uint8_t n_units;
     uint8_t arena;
     uint8_t is_listed;
-    uint8_t is_first_region; /* in memory of small pages that were never touched */
+    uint8_t is_first_region;             /* in memory of small pages that were never touched */
+    uint64_t few_blocks[SPAN_FEW_WORDS]; /* what free_blocks points to if they suffice; else 0 */
 } __attribute__((aligned(64)));
 
 static_assert(sizeof(struct span) == 64, "a span's metadata is one cache line");
 
-struct carving {
-    struct span spans[UNITS_PER_SUPERSLAB];
-    uint64_t free_blocks[UNITS_PER_SUPERSLAB][SPAN_MAX_BLOCKS / 64];
+/* One unit's bits, if it is the first of a span. All 0 while none is. */
+struct unit_bitmap {
+    uint64_t words[SPAN_MAX_BLOCKS / 64];
 };
 
 struct window {
@@ -116,7 +125,8 @@ struct window {
         high_apart; /* no index from here to the end of its part was ever taken; source.c's lock */
     uint8_t *unit_class; /* indexed by address >> UNIT_SHIFT; only within the window if not flat */
     struct superslab *slabs;
-    struct carving *carvings;
+    struct span *spans;          /* indexed by unit of the window */
+    struct unit_bitmap *bitmaps; /* likewise */
 };
 
 extern struct window window __attribute__((visibility("hidden")));
@@ -184,6 +194,12 @@ static inline unsigned window_class(const void *pointer)
 static inline unsigned window_unit(const void *pointer)
 {
     return ((uintptr_t)pointer >> UNIT_SHIFT) % UNITS_PER_SUPERSLAB;
+}
+
+/* The number of the unit in the window that holds `pointer`. */
+static inline size_t window_unit_number(const void *pointer)
+{
+    return ((uintptr_t)pointer - window.base) >> UNIT_SHIFT;
 }
 
 /* Is there metadata for this index, whatever it says? Any index below n_slabs may be asked about.

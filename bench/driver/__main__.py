@@ -2,7 +2,7 @@
 
     python3 bench/driver [--build DIR] [--quick] [--bench REGEX] [--rounds N] [--peers 'tcmalloc hakmem name=lib.so']
 
-Prints a table of ratios to glibc as it goes; with --report DIR writes results.json and index.html there.
+Prints a table of ratios to glibc; with --report DIR writes results.json and index.html there.
 For one row while tuning:  python3 bench/driver --bench '^random_mixed$' --rounds 3 --peers tcmalloc,hakmem,hakmem-alone
 """
 
@@ -10,42 +10,26 @@ import argparse
 import json
 import os
 import re
+import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
 import allocators
 import daemon_figures
 import document
 import machine
 import page
+import plan
 import summary
 import table
 from hakmemd import Daemon
 from checks import RunError
+from plan import Progress
 from run import Runner
 from workloads import all_workloads
 
 
-
-@dataclass
-class Pace:
-    """How many rounds a workload gets: as many as its share of the time that is left allows, within bounds."""
-
-    least: int
-    most: int
-    seconds: float  # for all workloads; 0: no limit, always `most`
-
-    def share(self, n_workloads):
-        return self.seconds / max(n_workloads, 1)
-
-    def goes_on(self, n_done, took_s, share_s):
-        if n_done >= self.most:
-            return False
-        return n_done < self.least or not self.seconds or took_s * (n_done + 1) / n_done <= share_s
-
-
-FULL, QUICK = (3, 7, 800.0), (1, 3, 100.0)
+MOST_TIMEOUTS = 3
 
 
 def parse_arguments():
@@ -75,30 +59,56 @@ def selected(pattern):
             yield workload
 
 
-def measure_workload(runner, workload, chosen, pace, share_s, daemon):
-    """{allocator name: {"status", "reason", "samples"}} after some rounds, each of one run per allocator."""
+def begin(workload, chosen):
+    """A workload's progress before its first round: {allocator name: {"status", "reason", "samples"}}."""
     results = {one.name: {"status": "ok", "samples": []} for one in chosen}
     for one in chosen:
         if one.problem:
             results[one.name].update(status="missing", reason=one.problem)
-    started, round_number = time.monotonic(), 0
-    while round_number < workload.max_rounds:
-        for one in chosen:
-            if results[one.name]["status"] == "ok":
-                run_once(runner, workload, one, results[one.name], round_number == 0, daemon)
-        round_number += 1
-        if not pace.goes_on(round_number, time.monotonic() - started, share_s):
-            break
-    return results
+    return Progress(workload, results)
+
+
+def run_round(runner, progress, chosen, daemon, n_timeouts):
+    """One run with each allocator, in turn. `n_timeouts`: of each allocator so far; one that hangs in row after row is not
+    to take a minute of each."""
+    began = time.monotonic()
+    for one in chosen:
+        result = progress.results[one.name]
+        if result["status"] != "ok":
+            continue
+        if n_timeouts.get(one.name, 0) >= MOST_TIMEOUTS:
+            result.update(status="timeout", reason=f"not run: {MOST_TIMEOUTS} rows before it ran out of time", samples=[])
+            continue
+        run_once(runner, progress.workload, one, result, progress.n_rounds == 0, daemon)
+        if result["status"] == "timeout":
+            n_timeouts[one.name] = n_timeouts.get(one.name, 0) + 1
+    progress.n_rounds += 1
+    progress.seconds += time.monotonic() - began
+    progress.is_over = all(result["status"] != "ok" for result in progress.results.values())
+
+
+def measure_all(runner, progress, chosen, plan, daemon):
+    n_timeouts = {}
+    while one := plan.next(progress):
+        n_started = sum(other.n_rounds > 0 for other in progress)
+        if sys.stderr.isatty():
+            print(f"\r{one.workload.name[:28]:28} round {one.n_rounds + 1}, {n_started} of {len(progress)} rows begun, "
+                  f"{time.monotonic() - plan.started:.0f} s ", end="", file=sys.stderr, flush=True)
+        run_round(runner, one, chosen, daemon, n_timeouts)
+    if sys.stderr.isatty():
+        print("\r" + 78 * " " + "\r", end="", file=sys.stderr, flush=True)
 
 
 def run_once(runner, workload, one, result, is_first, daemon):
     """One sample, or the reason why there is none; and what the daemon did meanwhile and after."""
     cpu_before = daemon.cpu_seconds() if one.with_daemon else 0
     try:
-        sample = runner.sample(workload, one, with_stats=is_first)
+        sample = sample_twice(runner, workload, one, is_first, result)
     except RunError as error:
         result.update(status=error.status, reason=str(error), samples=[])
+        return
+    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
+        result.update(status="error", reason=f"{type(error).__name__}: {error}", samples=[])
         return
     if one.with_daemon and not daemon.is_running():
         result.update(status="crash", reason=f"the daemon ended: {daemon.log_tail()}", samples=[])
@@ -107,6 +117,18 @@ def run_once(runner, workload, one, result, is_first, daemon):
         daemon.settle()
         sample["daemon_cpu_s"] = daemon.cpu_seconds() - cpu_before
     result["samples"].append(sample)
+
+
+def sample_twice(runner, workload, one, is_first, result):
+    """A sample; a second try where the library did not get what it was to get from the daemon: it waits for 2 ms, and a
+    machine that looked elsewhere for that long says nothing of the row. Told in the results."""
+    try:
+        return runner.sample(workload, one, with_stats=is_first)
+    except RunError as error:
+        if error.status != "wrong-allocator" or not one.with_daemon:
+            raise
+        result["retried"] = str(error)
+    return runner.sample(workload, one, with_stats=is_first)
 
 
 def rows_of(workload, results, command, by_cpu):
@@ -118,6 +140,8 @@ def rows_of(workload, results, command, by_cpu):
             one = summary.cell(result["samples"], figure) if result["status"] == "ok" else None
             if one:
                 row["cells"][name] = {"status": "ok", **one}
+                if "retried" in result:
+                    row["cells"][name]["retried"] = result["retried"]
             else:
                 row["cells"][name] = {"status": result["status"] if result["status"] != "ok" else "error",
                                       "reason": result.get("reason", "the run gave no such figure")}
@@ -134,9 +158,9 @@ def rounds_text(rows):
 
 
 def run(arguments):
-    pace = Pace(*(QUICK if arguments.quick else FULL))
+    pace = plan.QUICK if arguments.quick else plan.FULL
     if arguments.rounds:
-        pace = Pace(arguments.rounds, arguments.rounds, 0)
+        pace = plan.Pace(arguments.rounds, arguments.rounds, 0)
     settings = {**machine.daemon_settings(), **dict(o.split("=", 1) for o in arguments.option)}
     needed = allocators.wants_daemon(arguments.peers)
     daemon = Daemon(arguments.build, settings) if needed else None
@@ -150,15 +174,14 @@ def run(arguments):
         if daemon and not daemon.problem:
             daemon.wait_stocked()
         workloads = list(selected(arguments.bench))
-        if workloads:
+        progress = [begin(workload, chosen) for workload in workloads]
+        measure_all(runner, progress, chosen, plan.Plan(pace, time.monotonic()), daemon)
+        if progress:
             table.print_header(names)
-        for at, workload in enumerate(workloads):
-            began = time.monotonic()
-            results = measure_workload(runner, workload, chosen, pace, pace.share(len(workloads) - at), daemon)
-            pace.seconds = max(pace.seconds - (time.monotonic() - began), 1) if pace.seconds else 0
-            command = workload.command.format(n=workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
-                                              python="python3")
-            for row in rows_of(workload, results, command, arguments.by == "cpu"):
+        for one in progress:
+            command = one.workload.command.format(n=one.workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
+                                                  python="python3")
+            for row in rows_of(one.workload, one.results, command, arguments.by == "cpu"):
                 rows[row["name"]] = row
                 table.print_row(row, names, arguments.by == "cpu")
         table.print_problems(rows)
@@ -168,7 +191,7 @@ def run(arguments):
             figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
             table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
         return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": rounds_text(rows), "quick": arguments.quick, "seconds": time.time() - started,
-                "machine": machine.describe(arguments.build), "daemon_settings": settings,
+                "machine": {**machine.describe(arguments.build), "first_touch": runner.touched()}, "daemon_settings": settings,
                 "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,
                                 "problem": one.problem} for one in chosen]}
@@ -202,11 +225,18 @@ def render(folder, docs):
 
 
 def compare(old, new):
-    changes = list(summary.compare(load(old), load(new)))
-    for name, pair in changes:
-        print(f"{name}: {pair[0]} and {pair[1]} changed places")
-    print(f"{len(changes)} changes of rank in rows that were quiet in both runs")
-    return 1 if changes else 0
+    """Says of each row whether both runs rank the allocators alike. 1: a quiet row does not."""
+    n_changed = 0
+    counts = {}
+    for name, outcome, detail in summary.compare(load(old), load(new)):
+        counts[outcome] = counts.get(outcome, 0) + 1
+        if outcome != "same":
+            print(f"{outcome:9} {name}: {detail}")
+        n_changed += outcome == "changed"
+    print(", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "no rows")
+    print("same: a row with a spread under 5 % in both runs ranks alike in both; changed: such a row does not; "
+          "noisy: the row is not quiet in both; missing: not measured in both")
+    return 1 if n_changed or not counts else 0
 
 
 def list_rows(pattern):

@@ -19,6 +19,10 @@ def group_means(rows, names):
     return {name: mean for name in names if (mean := mean_ratio(rows, name))}
 
 
+def worst_spread(row):
+    return max((one["spread_percent"] for one in row["cells"].values() if one["status"] == "ok"), default=0.0)
+
+
 def verdicts(rows, name):
     result = {"ahead": [], "even": [], "behind": []}
     for row in rows:

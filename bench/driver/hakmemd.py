@@ -48,11 +48,11 @@ class Daemon:
 
     def ask(self, *words):
         """hakmemctl's answer as an object, or None."""
-        done = subprocess.run([self.control, "--socket", self.socket, "--json", *words], check=False,
-                              capture_output=True, text=True, timeout=10)
         try:
+            done = subprocess.run([self.control, "--socket", self.socket, "--json", *words], check=False,
+                                  capture_output=True, text=True, timeout=10)
             return json.loads(done.stdout) if done.returncode == 0 else None
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, subprocess.TimeoutExpired):
             return None
 
     def stats(self):

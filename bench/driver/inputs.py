@@ -64,5 +64,5 @@ def prepare(folder, quick):
     """Everything the rows of programs.py name, under one folder."""
     items, sales = (6000, 30000) if quick else (20000, 150000)
     write(os.path.join(folder, "load.sql"), SQL.format(items=items, sales=sales))
-    write(os.path.join(folder, "large.c"), c_file(0, 40 if quick else 150))
-    make_tree(os.path.join(folder, "tree"), 12 if quick else 40)
+    write(os.path.join(folder, "large.c"), c_file(0, 40 if quick else 100))
+    make_tree(os.path.join(folder, "tree"), 12 if quick else 30)

@@ -26,6 +26,10 @@ def memory_bytes():
     return int(_field(read("/proc/meminfo"), "MemTotal").split()[0]) * 1024
 
 
+def available_bytes():
+    return int(_field(read("/proc/meminfo"), "MemAvailable").split()[0]) * 1024
+
+
 def first_line(*command):
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)

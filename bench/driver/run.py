@@ -16,8 +16,13 @@ import sys
 import tempfile
 
 import inputs
+import machine
 import redis
 from checks import RunError, check_file, check_owner, check_stats, check_testimony
+
+# Touched before every measurement: what the workload was seen to use with any allocator, and a quarter, and this; but no
+# more than so large a share of what the machine can spare.
+TOUCH_LEAST_MIB, TOUCH_MOST_SHARE = 64, 0.25
 
 THROUGHPUT = re.compile(r"Throughput = (\d+) ops/s .* time=([\d.]+)s")
 
@@ -32,6 +37,8 @@ class Runner:
         self.folder = tempfile.TemporaryDirectory(prefix="hakmem-bench-")
         self.inputs = os.path.join(self.folder.name, "inputs")
         self.n_files = 0
+        self.peak_mib = {}  # workload name: the most it was seen to use, or is known to
+        self.touches_us_per_mib = []  # the slowest and the fastest chunk of each touch_memory
 
     def close(self):
         self.folder.cleanup()
@@ -66,8 +73,11 @@ class Runner:
                    "--stdout", out, "--stderr", err]
         for name, value in settings.items():
             options += ["--env", f"{name}={value}"]
-        done = subprocess.run([os.path.join(self.bench, "measure"), *options, "--", *command], check=False,
-                              capture_output=True, text=True, env=self.environment, timeout=timeout_s + 30)
+        try:
+            done = subprocess.run([os.path.join(self.bench, "measure"), *options, "--", *command], check=False,
+                                  capture_output=True, text=True, env=self.environment, timeout=timeout_s + 30)
+        except subprocess.TimeoutExpired:
+            raise RunError("timeout", f"the launcher could not end it within {timeout_s + 30} s") from None
         if done.returncode:
             raise RunError("error", done.stderr.strip() or f"the launcher failed: {done.returncode}")
         figures = json.loads(done.stdout)
@@ -83,12 +93,38 @@ class Runner:
             raise RunError("crash", f"{how}: {texts[1].strip()[-300:]}")
         return figures, texts[0], texts[1]
 
+    def touch_memory(self, workload):
+        """Has the host back as much free memory as the workload is going to touch: see touch_memory.c."""
+        known = self.peak_mib.setdefault(workload.name, workload.live_mib)
+        n_mib = min(TOUCH_LEAST_MIB + 1.25 * known, TOUCH_MOST_SHARE * machine.available_bytes() / (1 << 20))
+        done = subprocess.run([os.path.join(self.bench, "touch_memory"), str(int(n_mib) << 20)], check=False,
+                              capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise RunError("error", f"touch_memory: {done.stderr.strip() or done.returncode}")
+        figures = json.loads(done.stdout)
+        if figures["touched_mib"]:
+            self.touches_us_per_mib.append((figures["slowest_us_per_mib"], figures["fastest_us_per_mib"]))
+
+    def touched(self):
+        """What the touches said of the machine, for its description."""
+        if not self.touches_us_per_mib:
+            return "none"
+        slowest = [pair[0] for pair in self.touches_us_per_mib]
+        return (f"median of the slowest 16 MiB of each: {statistics.median(slowest):.0f} us per MiB, of the fastest: "
+                f"{statistics.median(pair[1] for pair in self.touches_us_per_mib):.0f}; the slowest of all: {max(slowest):.0f}")
+
     def sample(self, workload, allocator, with_stats):
         """One timed measurement: a flat dictionary of figures."""
-        if workload.scenario:
-            return redis.sample(self, workload, allocator, with_stats)
-        if workload.foreign and with_stats:
+        if workload.foreign and with_stats and not workload.scenario:
             self.witness(self.command(workload), allocator, workload.timeout_s)
+        self.touch_memory(workload)
+        take = redis.sample if workload.scenario else Runner.sample_program
+        figures = take(self, workload, allocator, with_stats)
+        peak_kib = max(figures.get("peak_rss_kib", 0), figures.get("process.max_rss_kib", 0))
+        self.peak_mib[workload.name] = max(self.peak_mib[workload.name], peak_kib / 1024)
+        return figures
+
+    def sample_program(self, workload, allocator, with_stats):
         settings = allocator.settings(workload.foreign)
         if with_stats and allocator.is_hakmem and not workload.foreign:
             settings["HAKMEM_STATS"] = "1"

@@ -70,6 +70,7 @@ def summarise(row, by_cpu=False):
     """Adds ratios, the best peer and verdicts to a row whose cells are filled."""
     cells = row["cells"]
     reference = cells.get("glibc")
+    row["noisy"] = False
     if not reference or reference["status"] != "ok":
         return
     for one in cells.values():
@@ -80,9 +81,11 @@ def summarise(row, by_cpu=False):
                 one["ratio"] = ratio(one["median"], reference["median"], row["more_is_better"])
     peers = {name: one for name, one in cells.items()
              if one["status"] == "ok" and one.get("ratio") and not name.startswith("hakmem")}
+    row["noisy"] = any(one["spread_percent"] > NOISY_PERCENT for one in cells.values() if one["status"] == "ok")
+    if not peers:
+        return
     best = max(peers, key=lambda name: peers[name]["ratio"])
     row["best_peer"] = best
-    row["noisy"] = any(one["spread_percent"] > NOISY_PERCENT for one in cells.values() if one["status"] == "ok")
     for name in ("hakmem", "hakmem-alone"):
         own = cells.get(name)
         if own and own["status"] == "ok" and own.get("ratio"):
@@ -109,17 +112,27 @@ def verdict(own, best):
 
 
 def compare(old, new):
-    """Ranking of each quiet row in two runs. Yields (row, pair of allocators that changed places)."""
-    for name, row in old["rows"].items():
-        other = new["rows"].get(name)
-        if not other or row.get("noisy", True) or other.get("noisy", True):
+    """Ranking of each row in two runs. Yields (row, outcome, detail): same, changed, noisy or missing."""
+    for name in {**old["rows"], **new["rows"]}:
+        row, other = old["rows"].get(name), new["rows"].get(name)
+        if not row or not other:
+            yield name, "missing", "only in the " + ("first" if row else "second") + " run"
             continue
-        names = [n for n, c in row["cells"].items()
-                 if c["status"] == "ok" and other["cells"].get(n, {}).get("status") == "ok"]
-        for i, first in enumerate(names):
-            for second in names[i + 1:]:
-                if _order(row, first, second) * _order(other, first, second) < 0:
-                    yield name, (first, second)
+        names = [n for n, c in row["cells"].items() if c.get("ratio") and other["cells"].get(n, {}).get("ratio")]
+        if len(names) < 2:
+            yield name, "missing", "fewer than two allocators have figures in both runs"
+        elif row.get("noisy", True) or other.get("noisy", True):
+            worst = max(one["cells"][n]["spread_percent"] for one in (row, other) for n in names)
+            yield name, "noisy", f"spread up to {worst:.1f} %"
+        else:
+            swapped = [f"{first} and {second} changed places ({_factor(row, first, second)}, then "
+                       f"{_factor(other, first, second)})" for i, first in enumerate(names) for second in names[i + 1:]
+                       if _order(row, first, second) * _order(other, first, second) < 0]
+            yield name, "changed" if swapped else "same", "; ".join(swapped)
+
+
+def _factor(row, first, second):
+    return f"{row['cells'][first]['ratio'] / row['cells'][second]['ratio']:.2f}"
 
 
 def _order(row, first, second):

@@ -58,7 +58,7 @@ def _everyday():
     yield Workload("random_mixed-ws256", group, f"random_mixed {{n}} 256 {SEED}",
                    ops("random_mixed-ws256", "Random sizes, 256 slots", 1.2), (10_000_000, 2_000_000), about=mixed)
     yield Workload("random_mixed-ws1M", group, f"random_mixed {{n}} 1048576 {SEED}",
-                   ops("random_mixed-ws1M", "Random sizes, 1M slots", 2.5), (4_000_000, 1_500_000),
+                   ops("random_mixed-ws1M", "Random sizes, 1M slots", 2.5), (2_500_000, 1_500_000),
                    live_mib=100, about=mixed + "; about 270 MB live")
     yield Workload("compiler_tree", group, f"compiler_tree {{n}} {SEED}",
                    ops("compiler_tree", "Compiler's trees and strings", unit="functions/s"), (800, 160),
@@ -87,10 +87,10 @@ def _threads():
     for n_threads, ask in ((2, 9.0), (4, 4.5)):
         yield Workload(f"remote_free-{n_threads}t", group, f"random_mixed_mt {n_threads} {{n}} 8192 {SEED} remote",
                        ops(f"remote_free-{n_threads}t", f"Freed by the other thread, {n_threads} threads", ask),
-                       (4_000_000 // n_threads, 800_000 // n_threads), about=remote)
+                       (2_000_000 // n_threads, 800_000 // n_threads), about=remote)
     yield Workload("queue_handoff", group, f"queue_handoff {{n}} 1 {SEED}",
                    ops("queue_handoff", "One allocates, one frees, by a queue", 4.5, "blocks/s"),
-                   (4_000_000, 800_000), about="a bounded queue between a producer and a consumer")
+                   (2_000_000, 800_000), about="a bounded queue between a producer and a consumer")
     yield Workload("server_churn", group, f"server_churn 2 {{n}} 20000 2000 {SEED}",
                    ops("server_churn", "Server churn, threads hand over", 2.3, "replacements/s"), (100, 20),
                    about="larson-like: a thread inherits the blocks of the one before")
@@ -98,13 +98,13 @@ def _threads():
                    ops("stress_sizes", "Random 8..16000 bytes, cross-thread", 4.7, "blocks/s"), (6000, 1200),
                    about="two threads, small sizes more often, a third of the blocks freed by the other")
     yield Workload("thread_burst", group, f"thread_burst {{n}} 2 {SEED}",
-                   ops("thread_burst", "Many short-lived threads", unit="threads/s"), (4000, 800),
+                   ops("thread_burst", "Many short-lived threads", unit="threads/s"), (1600, 800),
                    about="400 blocks each; half outlive their thread")
 
 
 def _cold():
     group = "Cold start: fresh processes"
-    for n_mib, repeat in ((1, (40, 10)), (16, (20, 5)), (64, (6, 2)), (256, (2, 1))):
+    for n_mib, repeat in ((1, (40, 10)), (16, (8, 4)), (64, (3, 2)), (256, (1, 1))):
         for shape, label, low, high in (("small", "256..1024-byte blocks", 256, 1024), ("64K", "64 KiB blocks", 65536, 65536)):
             asks = {"small": (12.0, None), "64K": (32.0, 5.0)}[shape] if n_mib == 16 else (None, None)
             row = f"cold-{n_mib}M-{shape}"
@@ -116,25 +116,25 @@ def _cold():
                            about="a fresh process allocates, touches and exits; a loop of processes",
                            tags=("cold", shape, str(n_mib)))
     yield Workload("true", group, "/bin/true", micros("true", "Empty process (true)", 0.95, key="process.wall_us"),
-                   repeat=(200, 50), foreign=True, about="spawn to exit of a program that does nothing")
+                   repeat=(100, 40), foreign=True, about="spawn to exit of a program that does nothing")
 
 
 def _large():
     group = "Large blocks, realloc, calloc"
     for how, title, n_threads, ask, sizes in (
-            ("all", "64 KiB..16 MiB, every page touched", 1, 15.0, (400, 100)),
-            ("ends", "64 KiB..16 MiB, ends touched", 1, 5.5, (20_000, 4000)),
-            ("ends", "64 KiB..16 MiB, ends, 2 threads", 2, 2.6, (10_000, 2000))):
+            ("all", "64 KiB..16 MiB, every page touched", 1, 15.0, (200, 80)),
+            ("ends", "64 KiB..16 MiB, ends touched", 1, 5.5, (12_000, 4000)),
+            ("ends", "64 KiB..16 MiB, ends, 2 threads", 2, 2.6, (6000, 2000))):
         row = f"large-{how}" + (f"-{n_threads}t" if n_threads > 1 else "")
         yield Workload(row, group, f"large_blocks {how} {{n}} {n_threads} {SEED}",
                        ops(row, title, ask, "blocks/s"), sizes, about="eight live blocks per thread")
-    for how, title, ask, sizes in (("grow", "realloc: doubling to 64 MiB", 3.0, (8, 2)),
+    for how, title, ask, sizes in (("grow", "realloc: doubling to 64 MiB", 3.0, (4, 2)),
                                    ("append", "realloc: 64 buffers appended to", 1.2, (20, 4)),
                                    ("random", "realloc: random sizes", 4.2, (60, 12))):
         yield Workload(f"realloc-{how}", group, f"realloc_patterns {how} {{n}} {SEED}",
                        ops(f"realloc-{how}", title, ask, "calls/s"), sizes)
-    for how, title, ask, sizes in (("untouched", "calloc 1..8 MB, untouched", 2.0, (800, 200)),
-                                   ("filled", "calloc 1..8 MB, filled", 2.5, (200, 50)),
+    for how, title, ask, sizes in (("untouched", "calloc 1..8 MB, untouched", 2.0, (400, 200)),
+                                   ("filled", "calloc 1..8 MB, filled", 2.5, (100, 50)),
                                    ("small", "calloc 16..512 bytes", 2.0, (5_000_000, 1_000_000))):
         yield Workload(f"calloc-{how}", group, f"calloc_patterns {how} {{n}} {SEED}",
                        ops(f"calloc-{how}", title, ask, "calls/s"), sizes)
@@ -154,7 +154,7 @@ def _life():
                    + (Figure("fragmentation-peak", "Changing sizes: peak bytes held per live byte", "peak_over_live", "x", False),
                       Figure("fragmentation-settled", "Changing sizes: held after 9 of 10 are freed", "settled_over_live", "x",
                              False)),
-                   (1500, 300), max_rounds=3, live_mib=50,
+                   (1500, 300), max_rounds=5, live_mib=50,
                    about="eight phases of sizes, 64 MB live; then a tenth stays and the program idles")
 
 
@@ -162,18 +162,18 @@ def _programs():
     group = "Programs people run"
     seconds = "process.wall_us"
     yield Workload("redis", group, "redis-server", ops("redis", "redis: SET GET INCR LPUSH HSET", unit="requests/s"),
-                   (100_000, 20_000), max_rounds=3, live_mib=8, foreign=True, scenario="redis",
+                   (80_000, 20_000), max_rounds=5, live_mib=8, foreign=True, scenario="redis",
                    about="redis-benchmark, 20 connections, pipelines of 8, 200-byte values")
     yield Workload("redis-bgsave", group, "redis-server",
                    ops("redis-bgsave", "redis: SET during BGSAVE", unit="requests/s")
-                   + micros("redis-bgsave-fork", "redis: the fork of BGSAVE", key="fork_us"),
-                   (200_000, 40_000), max_rounds=3, live_mib=10, foreign=True, scenario="redis-bgsave",
+                   + micros("redis-bgsave-fork", "redis: the fork of BGSAVE, mean of three", key="fork_us"),
+                   (100_000, 40_000), max_rounds=5, live_mib=10, foreign=True, scenario="redis-bgsave",
                    about="three snapshots under load; 400-byte values")
     yield Workload("sqlite3", group, "sqlite3 :memory: .read\\ {inputs}/load.sql",
                    micros("sqlite3", "sqlite3: load, index, query", key=seconds), foreign=True, max_rounds=5,
                    about="two tables in memory, two indexes, joins and sorts")
     yield Workload("python3", group, "{python} {bench}/objects.py {n}",
-                   micros("python3", "python3: JSON, dictionaries, strings", key=seconds), (6, 2), foreign=True,
+                   micros("python3", "python3: JSON, dictionaries, strings", key=seconds), (4, 2), foreign=True,
                    about="Python's own small-object allocator in front, as installed")
     yield Workload("gcc", group, "gcc -O1 -w -c -o {inputs}/large.o {inputs}/large.c",
                    micros("gcc", "gcc -O1 of a large file", key=seconds), foreign=True, max_rounds=5,

@@ -25,7 +25,7 @@ search() {
     rm -f pan
 }
 
-for variant in honest "hostile -DHOSTILE"; do
+for variant in honest "hostile -DHOSTILE" "restarted -DRESTART" "restarted-hostile -DRESTART -DHOSTILE"; do
     incomplete=0
     # shellcheck disable=SC2086
     search $variant
@@ -36,8 +36,12 @@ for variant in honest "hostile -DHOSTILE"; do
     fi
     echo "${variant%% *} client: $states states, no error"
 done
-for broken in LOSS PIN TAKE END PROOF; do
-    search "broken-$broken" "-DBROKEN_$broken"
+for broken in LOSS PIN TAKE END PROOF "KEEP -DRESTART" "ADOPT -DRESTART" "BACK -DRESTART" "FORGET -DRESTART"; do
+    # shellcheck disable=SC2086
+    set -- $broken
+    broken=$1
+    shift
+    search "broken-$broken" "-DBROKEN_$broken" "$@"
     [ "$errors" != 0 ] || { echo "BROKEN_$broken: spin finds nothing wrong: the model is too weak"; exit 1; }
     echo "BROKEN_$broken: found, $(sed -n 's/^pan:1: //p' "broken-$broken.out")"
 done

@@ -6,6 +6,9 @@
  * arrive late; a puncher that works at a time of its own; a fork with a child that keeps reading what it inherited; a
  * connection that either side may lose at any moment, each noticing in its own time; either side dying.
  *
+ * -DRESTART: the daemon's descriptors and ledgers outlive it (docs/restart.md). One that is killed may have a successor, which
+ * takes over; a client that notices the end goes on heeding its words, and attaches to the successor, or gives the ledger up.
+ *
  * Not modelled: quotas; more than one SuperSlab (slots do not interact). -DHOSTILE puts a client in place that writes and
  * asks for anything; then only what the daemon owes to others is asserted.
  *
@@ -25,6 +28,11 @@
  *   -DBROKEN_TAKE   a client that takes a SuperSlab which the daemon is punching
  *   -DBROKEN_END    a daemon that does not wait for its puncher when a client ends
  *   -DBROKEN_PROOF  a daemon that scrubs without the proof that nobody holds the memory
+ * and, with -DRESTART:
+ *   -DBROKEN_KEEP   a client that uses memory by its own lights while it waits for the successor
+ *   -DBROKEN_ADOPT  a successor that leaves RECLAIMING where it finds it
+ *   -DBROKEN_BACK   a successor that does not look for what was returned while nobody listened
+ *   -DBROKEN_FORGET a client that gives the ledger up without winning back what is free
  */
 
 mtype = { SLAB_EMPTY, SLAB_ACTIVE, SLAB_IDLE, SLAB_RECLAIMING, SLAB_RECLAIMED, SLAB_PINNED }
@@ -100,6 +108,8 @@ bool socket_open = false;     /* the daemon can still receive from the client: f
 bool return_sent = false;     /* a Return is under way */
 bool punch_in_flight = false; /* submitted to a worker; done() not yet run */
 bool punch_has_run = false, punch_failed = false;
+bool heeds_words = false;     /* the client goes by its words; without a link, by those of a ledger that it keeps */
+bool detached = false;        /* taken over from a daemon before; the client is not back yet */
 byte n_forks = 0, n_punches = 0;
 
 #define is_mapped_somewhere (mapping == SHARED || mapping == COPIED || child_alive)
@@ -217,10 +227,12 @@ inline client_give_up() {
     if
     :: c_ok ->
         mapping = UNMAPPED;
-        if
-        :: client_linked -> return_sent = true
-        :: else -> skip
-        fi
+        atomic {
+            if
+            :: client_linked && socket_open -> return_sent = true
+            :: else -> skip
+            fi
+        }
     :: else -> skip
     fi
 }
@@ -231,7 +243,7 @@ inline client_give_up() {
  */
 inline client_lose_link() {
     client_linked = false;
-#ifdef BROKEN_LOSS
+#if defined(BROKEN_LOSS) || defined(BROKEN_FORGET)
     heeds_words = false;
 #else
     if
@@ -255,9 +267,35 @@ inline client_lose_link() {
 #endif
 }
 
+#ifdef RESTART
+/* link.c: the end is noticed, and the ledger kept. */
+inline client_keep_ledger() {
+    client_linked = false;
+#ifdef BROKEN_KEEP
+    heeds_words = false
+#endif
+}
+
+/* Hello with the token, and adopt_reattach(): the ledger goes on. What its words say was let go of has left the client. */
+inline client_come_back() {
+    atomic {
+        detached = false;
+        socket_open = true;
+        client_linked = true;
+        heeds_words = true;
+#ifndef BROKEN_BACK
+        if
+        :: place == EXTENT_LEASED && word_state == SLAB_EMPTY -> return_sent = true
+        :: else -> skip
+        fi
+#endif
+    }
+}
+#endif
+
 /* The slot is emptied, and the extent arrives. */
 inline arrive() {
-    place == EXTENT_STOCK;
+    place == EXTENT_STOCK && daemon_alive;
     /* client_add_extent(): whatever the slot's last extent has left in the word. */
     if
     :: true -> skip
@@ -309,7 +347,7 @@ end_unserved:
 active proctype client() {
     mtype seen;
     byte seen_at, steps;
-    bool c_ok, heeds_words;
+    bool c_ok;
 
     /* Hello, Lease: the extent arrives and is mapped. */
 end_unserved:
@@ -334,10 +372,19 @@ end_unserved:
         :: !live && mapping != UNMAPPED -> client_take()
         :: live -> client_free()
         :: n_forks < 2 && !child_alive -> client_fork()
-        :: !live && mapping != UNMAPPED -> client_give_up()
+        :: !live && mapping != UNMAPPED && (client_linked || !heeds_words) -> client_give_up()
         :: client_linked -> client_lose_link(); socket_open = false
         :: client_linked -> client_lose_link() /* somebody else holds a copy of the socket: no EOF */
         :: client_linked -> socket_open = false /* the program closed it; the library has not noticed */
+#ifdef RESTART
+        :: client_linked && !socket_open -> client_keep_ledger()
+        :: !client_linked && heeds_words -> client_lose_link() /* too long, or a daemon that does not know us */
+#ifdef BROKEN_KEEP
+        :: !client_linked && detached && daemon_alive -> client_come_back()
+#else
+        :: atomic { !client_linked && heeds_words && detached && daemon_alive -> client_come_back() }
+#endif
+#endif
         :: else -> skip
         fi
     :: break
@@ -393,10 +440,34 @@ active proctype daemon() {
 
 end_idle:
     do
+#ifdef RESTART
+    :: atomic { !daemon_alive && place != EXTENT_ABANDONED ->
+        /* The successor. What the one before knew of itself is gone; what it recorded is not. (Steps that it was in the
+         * midst of are still made after the kill here: they stand for ones made just before.) */
+        leaving = false;
+        punch_in_flight = false;
+        return_sent = false;
+        if
+        :: place == EXTENT_LEASED -> detached = true
+        :: place == EXTENT_ORPHAN -> skip
+        :: else -> place = EXTENT_DISCARDED /* stock, and what was being scrubbed: not kept */
+        fi;
+        daemon_alive = true };
+        /* client_readd_extent() */
+        ledger_slot_read(found, found_at);
+        if
+#ifndef BROKEN_ADOPT
+        :: found == SLAB_RECLAIMING -> ledger_slab_change(LEDGER_DAEMON, found, found_at, SLAB_IDLE, d_ok)
+#endif
+        :: else -> skip
+        fi
+    :: atomic { !daemon_alive && place == EXTENT_ABANDONED -> break }
+#else
     :: !daemon_alive -> break
+#endif
 
     /* reclaim.c: a word that has been IDLE, and the same, for long enough. */
-    :: place == EXTENT_LEASED && !punch_in_flight && !leaving && socket_open &&
+    :: place == EXTENT_LEASED && !punch_in_flight && !leaving && (socket_open || detached) &&
         word_state == SLAB_IDLE && n_punches < N_PUNCHES ->
         ledger_slot_read(found, found_at);
         if
@@ -438,8 +509,10 @@ end_idle:
 #ifdef BROKEN_END
     :: place == EXTENT_LEASED && !socket_open -> daemon_take_back()
 #else
-    :: place == EXTENT_LEASED && !socket_open && !punch_in_flight -> daemon_take_back()
+    :: place == EXTENT_LEASED && !socket_open && !detached && !punch_in_flight -> daemon_take_back()
 #endif
+    /* adopt.c: it has been waited for long enough, or its process is gone. */
+    :: detached -> detached = false
 
     /* scrub.c: an orphan that nobody holds any more. */
     :: place == EXTENT_ORPHAN && !is_mapped_somewhere -> place = EXTENT_SCRUBBING
@@ -470,7 +543,9 @@ end_idle:
         :: punch_failed = true
         fi;
         punch_has_run = true }
+#ifndef RESTART
     :: atomic { !daemon_alive -> break }
+#endif
     od
 }
 
@@ -481,6 +556,9 @@ end_idle:
 active proctype killer() {
     if
     :: atomic { daemon_alive = false; punch_in_flight = false; place = EXTENT_ABANDONED }
+#ifdef RESTART
+    :: atomic { daemon_alive = false; punch_in_flight = false; return_sent = false; detached = false; socket_open = false }
+#endif
     :: skip
     fi
 }
@@ -499,8 +577,11 @@ active proctype end_of_run() {
 #ifndef HOSTILE
         /* No state stuck: a living client with a link is not left with a punch that nobody finishes. */
         assert(!(daemon_alive && client_alive && client_linked && word_state == SLAB_RECLAIMING));
-        /* One without a link holds nothing whose fate depends on a word. */
-        assert(!(client_alive && !client_linked && mapping == SHARED && !live && word_state == SLAB_RECLAIMING));
+        /* One that heeds no words holds nothing whose fate depends on one. */
+        assert(!(client_alive && !heeds_words && mapping == SHARED && !live && word_state == SLAB_RECLAIMING));
+        /* What a linked client has let go of is not kept for it. */
+        assert(!(daemon_alive && client_alive && client_linked && socket_open && mapping == UNMAPPED && !child_alive &&
+                 place == EXTENT_LEASED));
 #endif
         assert(!punch_in_flight || !daemon_alive)
     }

@@ -13,25 +13,14 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "hakmemd/core.h"
 #include "hakmemd/request.h"
 
 #define MIB           ((uint64_t)1 << 20)
 #define DAEMON_INPUTS 100u
 
 struct daemon {
-    struct event_base *base;
-    struct stats stats;
-    struct workers *workers;
-    struct extents extents;
-    struct quota quota;
-    struct cgroups cgroups;
-    struct ledgers ledgers;
-    struct pool pool;
-    struct scrub scrub;
-    struct reclaim reclaim;
-    struct leases leases;
-    struct pressure pressure;
-    struct control control;
+    struct core core;
     struct request_handler *handler;
     unsigned n_inputs;
 };
@@ -40,60 +29,42 @@ static inline struct daemon *daemon_new(void)
 {
     /* Little stock and no huge pages: the fuzzer is after the logic, and wants many runs a second.
      */
-    static const struct pool_settings pool = {
-        .min_bytes = 2 * MIB, .max_bytes = 16 * MIB, .backing = BACKING_4K, .recycled_ms = 1000};
-    static const struct quota_settings quota = {.defaults = {.bytes_per_user = 64 * MIB,
-                                                             .bytes_per_client = 32 * MIB,
-                                                             .clients_per_user = 3,
-                                                             .descriptors_per_user = 100,
-                                                             .requests_per_second = 1000,
-                                                             .requests_per_user = 1000}};
-    static const struct pressure_settings pressure = {
-        .enabled = false, .some_us = 1000, .quiet_ms = 1000};
+    static const struct core_settings settings = {
+        .pool = {.min_bytes = 2 * MIB,
+                 .max_bytes = 16 * MIB,
+                 .backing = BACKING_4K,
+                 .recycled_ms = 1000},
+        .idle_ms = 1,
+        .reuse = REUSE_SAME_USER,
+        .quota = {.defaults = {.bytes_per_user = 64 * MIB,
+                               .bytes_per_client = 32 * MIB,
+                               .clients_per_user = 3,
+.descriptors_per_user = 100,
+.requests_per_second = 1000,
+.requests_per_user = 1000}},
+        .pressure = {.enabled = false, .some_us = 1000, .quiet_ms = 1000}};
+    struct store_passed nothing = {0};
     struct daemon *d = calloc(1, sizeof(*d));
     check_or_trap(d);
     signal(SIGIO, SIG_IGN);
-    d->base = event_base_new();
-    d->stats.fd_limit = 1000;
-    quota_init(&d->quota, &quota);
-    check_or_trap(workers_new(d->base, &d->workers) == 0);
-    extents_init(&d->extents, &d->stats, d->workers);
-    cgroups_init(&d->cgroups);
-    ledgers_init(&d->ledgers, d->workers);
-    int r = pool_init(&d->pool, &pool, d->base, &d->extents, d->workers, NULL, &d->stats);
-    check_or_trap(r == 0);
-    r = scrub_init(&d->scrub, REUSE_SAME_USER, d->base, &d->pool, d->workers, &d->stats);
-    check_or_trap(r == 0);
-    leases_init(&d->leases, &d->pool, &d->scrub, &d->reclaim, &d->stats);
-    r = reclaim_init(&d->reclaim, 1, d->base, &d->leases.clients, &d->stats);
-    check_or_trap(r == 0);
-    r = pressure_init(&d->pressure, &pressure, d->base, &d->pool, &d->reclaim, &d->leases.clients,
-                      &d->leases.refusing, &d->stats);
-    check_or_trap(r == 0);
-    d->control = (struct control){.quota = &d->quota,
-                                  .ledgers = &d->ledgers,
-                                  .cgroups = &d->cgroups,
-                                  .leases = &d->leases,
-                                  .pool = &d->pool,
-                                  .reclaim = &d->reclaim,
-                                  .pressure = &d->pressure,
-                                  .stats = &d->stats};
-    check_or_trap(request_handler_new(&d->control, &d->handler) == 0);
+    d->core.stats.fd_limit = 1000;
+    check_or_trap(core_init(&d->core, &settings, event_base_new(), &nothing) == 0);
+    check_or_trap(request_handler_new(&d->core.control, &d->handler) == 0);
     return d;
 }
 
 static inline void daemon_turn(struct daemon *d)
 {
-    event_base_loop(d->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    event_base_loop(d->core.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
 /* What must hold whatever a peer has done. */
 static inline void daemon_check(struct daemon *d)
 {
-    check_or_trap(stats_is_valid(&d->stats));
-    check_or_trap(pool_is_valid(&d->pool));
-    check_or_trap(scrub_is_valid(&d->scrub));
-    list_for_each(it, &d->leases.clients)
+    check_or_trap(stats_is_valid(&d->core.stats));
+    check_or_trap(pool_is_valid(&d->core.pool));
+    check_or_trap(scrub_is_valid(&d->core.scrub));
+    list_for_each(it, &d->core.leases.clients)
     {
         check_or_trap(client_is_valid(list_entry(it, struct client, link)));
     }
@@ -102,9 +73,9 @@ static inline void daemon_check(struct daemon *d)
 static inline void daemon_on_quiet(struct client *client)
 {
     struct request_peer *peer = client->on_quiet_data;
-    struct daemon *d = list_entry(client->on_leave_data, struct daemon, leases);
+    struct daemon *d = list_entry(client->on_leave_data, struct daemon, core.leases);
     peer->client = NULL;
-    lease_end(&d->leases, client);
+    lease_end(&d->core.leases, client);
 }
 
 /* As peer.c does when a connection ends. */
@@ -125,18 +96,13 @@ static inline void daemon_end_peer(struct daemon *d, struct request_peer *peer)
 static inline void daemon_free(struct daemon *d)
 {
     daemon_check(d);
-    check_or_trap(list_is_empty(&d->leases.clients));
-    scrub_deinit(&d->scrub);
-    pool_deinit(&d->pool);
-    pressure_deinit(&d->pressure);
-    reclaim_deinit(&d->reclaim);
-    ledgers_deinit(&d->ledgers);
-    workers_free(d->workers);
+    check_or_trap(list_is_empty(&d->core.leases.clients));
+    core_close(&d->core);
+    core_deinit(&d->core);
     request_handler_free(d->handler);
-    quota_deinit(&d->quota);
-    check_or_trap(d->stats.created_bytes_total == d->stats.discarded_bytes_total);
-    check_or_trap(d->stats.n_extents == 0);
-    event_base_free(d->base);
+    check_or_trap(d->core.stats.created_bytes_total == d->core.stats.discarded_bytes_total);
+    check_or_trap(d->core.stats.n_extents == 0);
+    event_base_free(d->core.base);
     free(d);
 }
 
@@ -155,12 +121,12 @@ static inline struct daemon *daemon_begin(void)
         d = daemon_new();
     d->n_inputs++;
     memory = &d->handler->reply_memory;
-    control_drain(&d->control, true, memory, &reply);
+    control_drain(&d->core.control, true, memory, &reply);
     for (size_t i = 0; i <= sizeof(uids) / sizeof(uids[0]); i++) {
         const uid_t *uid = i > 0 ? &uids[i - 1] : NULL;
-        check_or_trap(quota_set(&d->quota, "bytes_per_user", 64 * MIB, uid) == 0);
-        check_or_trap(quota_set(&d->quota, "bytes_per_client", 32 * MIB, uid) == 0);
-        check_or_trap(quota_set(&d->quota, "clients_per_user", 3, uid) == 0);
+        check_or_trap(quota_set(&d->core.quota, "bytes_per_user", 64 * MIB, uid) == 0);
+        check_or_trap(quota_set(&d->core.quota, "bytes_per_client", 32 * MIB, uid) == 0);
+        check_or_trap(quota_set(&d->core.quota, "clients_per_user", 3, uid) == 0);
     }
     return d;
 }
@@ -168,7 +134,7 @@ static inline struct daemon *daemon_begin(void)
 /* The input's peers have ended. */
 static inline void daemon_finish(struct daemon *d)
 {
-    check_or_trap(list_is_empty(&d->leases.clients));
+    check_or_trap(list_is_empty(&d->core.leases.clients));
     daemon_check(d);
 }
 

@@ -22,17 +22,18 @@ struct scribbler {
 static void join(struct daemon *d, struct scribbler *s, uid_t uid)
 {
     int fd;
-    int r = client_new(&d->quota, &d->ledgers, &d->cgroups, getpid(), uid, 1, &fd, &s->peer.client);
+    int r = client_new(&d->core.quota, &d->core.ledgers, &d->core.cgroups, getpid(), uid, 1, &fd,
+                       &s->peer.client);
     check_or_trap(r == 0);
     close(fd);
-    lease_add_client(&d->leases, s->peer.client);
+    lease_add_client(&d->core.leases, s->peer.client);
 }
 
 static void lease(struct daemon *d, struct scribbler *s, uint32_t n_slabs)
 {
     struct lease_grant grants[CONN_MAX_FDS];
     size_t n;
-    if (lease_grant(&d->leases, s->peer.client, n_slabs, 1, 4, grants, &n) != 0)
+    if (lease_grant(&d->core.leases, s->peer.client, n_slabs, 1, 4, grants, &n) != 0)
         return;
     for (size_t i = 0; i < n; i++) {
         size_t at = s->n_ids++ % N_EXTENTS;
@@ -74,17 +75,17 @@ static void read_as_control(struct daemon *d, struct input *in)
     size_t n_bytes;
     switch (input_byte(in) % 4) {
     case 0:
-        control_stats(&d->control, &d->handler->reply_memory, &reply);
+        control_stats(&d->core.control, &d->handler->reply_memory, &reply);
         break;
     case 1:
-        check_or_trap(control_clients(&d->control, 0, &d->handler->reply_memory, &reply) == 0);
+        check_or_trap(control_clients(&d->core.control, 0, &d->handler->reply_memory, &reply) == 0);
         break;
     case 2:
-        check_or_trap(control_clients(&d->control, (uint32_t)getpid(), &d->handler->reply_memory,
-                                      &reply) == 0);
+        check_or_trap(control_clients(&d->core.control, (uint32_t)getpid(),
+                                      &d->handler->reply_memory, &reply) == 0);
         break;
     default:
-        control_trim(&d->control, &d->handler->reply_memory, &reply);
+        control_trim(&d->core.control, &d->handler->reply_memory, &reply);
         break;
     }
     check_or_trap(wire_pack_reply(&reply, packet, sizeof(packet), &n_bytes) == 0);
@@ -108,7 +109,7 @@ static void step_once(struct daemon *d, struct scribbler *s, uint8_t choice, str
         write_word(s, in);
         break;
     case 6:
-        reclaim_scan_client(&d->reclaim, s->peer.client, 0);
+        reclaim_scan_client(&d->core.reclaim, s->peer.client, 0);
         break;
     case 7:
         client_add_usage(s->peer.client, &usage);
@@ -118,7 +119,7 @@ static void step_once(struct daemon *d, struct scribbler *s, uint8_t choice, str
         read_as_control(d, in);
         break;
     case 8:
-        lease_return(&d->leases, s->peer.client, s->ids[input_byte(in) % N_EXTENTS]);
+        lease_return(&d->core.leases, s->peer.client, s->ids[input_byte(in) % N_EXTENTS]);
         break;
     default:
         daemon_turn(d);

@@ -122,6 +122,17 @@ static void take_extents(Hakmem__Extent **extents, size_t n, const int *fds, str
     *n_leases = n;
 }
 
+static void map_ledger(struct client *client, int fd)
+{
+    client->ledger =
+        mmap(NULL, ledger_bytes(client->n_slots), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    require(client->ledger != MAP_FAILED);
+    close(fd);
+    require_equal(client->ledger->magic, LEDGER_MAGIC);
+    require_equal(client->ledger->abi_version, LEDGER_ABI_VERSION);
+    require_equal(client->ledger->n_slots, client->n_slots);
+}
+
 Hakmem__ErrorCode client_hello(struct client *client, uint32_t want_slabs,
                                struct lease leases[CONN_MAX_FDS], size_t *n_leases)
 {
@@ -134,6 +145,13 @@ Hakmem__ErrorCode client_hello(struct client *client, uint32_t want_slabs,
     hello.version_min = WIRE_VERSION_MIN;
     hello.version_max = WIRE_VERSION_MAX;
     hello.want_slabs = want_slabs;
+    hello.held_bytes = client->held_bytes;
+    hello.features = 1;
+    hello.client_id = client->id;
+    if (client->id != 0) {
+        hello.reattach_token.data = client->token;
+        hello.reattach_token.len = sizeof(client->token);
+    }
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     *n_leases = 0;
@@ -141,19 +159,35 @@ Hakmem__ErrorCode client_hello(struct client *client, uint32_t want_slabs,
     Hakmem__Reply *reply = answer(client, HAKMEM__REPLY__BODY_HELLO, fds, &n_fds, &code);
     if (!reply)
         return code;
-    require_equal(n_fds, reply->hello->n_extents + 1);
+    client->is_reattached = reply->hello->reattached;
+    require_equal(n_fds, reply->hello->n_extents + !client->is_reattached);
     require_equal(reply->hello->version, 1);
+    if (client->is_reattached)
+        require_equal(reply->hello->ledger_slots, client->n_slots);
+    client->id = reply->hello->client_id;
+    require_equal(reply->hello->reattach_token.len, client->id != 0 ? sizeof(client->token) : 0);
+    if (client->id != 0)
+        memcpy(client->token, reply->hello->reattach_token.data, sizeof(client->token));
     client->n_slots = reply->hello->ledger_slots;
     client->max_client_bytes = reply->hello->max_client_bytes;
-    client->ledger =
-        mmap(NULL, ledger_bytes(client->n_slots), PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-    require(client->ledger != MAP_FAILED);
-    close(fds[0]);
-    require_equal(client->ledger->magic, LEDGER_MAGIC);
-    require_equal(client->ledger->abi_version, LEDGER_ABI_VERSION);
-    require_equal(client->ledger->n_slots, client->n_slots);
-    take_extents(reply->hello->extents, reply->hello->n_extents, fds + 1, leases, n_leases);
+    if (!client->is_reattached)
+        map_ledger(client, fds[0]);
+    take_extents(reply->hello->extents, reply->hello->n_extents, fds + !client->is_reattached,
+                 leases, n_leases);
     return HAKMEM__ERROR_CODE__ERROR_NONE;
+}
+
+Hakmem__ErrorCode client_come_back(struct client *client, const struct daemon *daemon,
+                                   uint32_t want_slabs, struct lease leases[CONN_MAX_FDS],
+                                   size_t *n_leases)
+{
+    struct client again;
+    client_connect(&again, daemon);
+    if (client->socket >= 0)
+        close(client->socket);
+    client->socket = again.socket;
+    client->last_id = 0;
+    return client_hello(client, want_slabs, leases, n_leases);
 }
 
 Hakmem__ErrorCode client_lease(struct client *client, uint32_t n_slabs, uint32_t run_slabs,

@@ -16,6 +16,10 @@ struct client {
     struct ledger *ledger; /* after client_hello() */
     uint32_t n_slots;
     uint64_t max_client_bytes;
+    uint64_t id;             /* over restarts, or 0 */
+    unsigned char token[16]; /* that goes with it */
+    bool is_reattached;
+    uint64_t held_bytes;  /* what Hello is to say */
     char error_limit[64]; /* of the last Error */
     char error_message[256];
 };
@@ -55,6 +59,13 @@ Hakmem__ErrorCode client_expect_hang_up(struct client *client);
  * yet. */
 Hakmem__ErrorCode client_hello(struct client *client, uint32_t want_slabs,
                                struct lease leases[CONN_MAX_FDS], size_t *n_leases);
+/*
+ * After the daemon's end: connects anew, showing id and token, and sets is_reattached. If it is,
+ * the ledger goes on; else there is a new one.
+ */
+Hakmem__ErrorCode client_come_back(struct client *client, const struct daemon *daemon,
+                                   uint32_t want_slabs, struct lease leases[CONN_MAX_FDS],
+                                   size_t *n_leases);
 Hakmem__ErrorCode client_lease(struct client *client, uint32_t n_slabs, uint32_t run_slabs,
                                struct lease leases[CONN_MAX_FDS], size_t *n_leases);
 /* Sends Return of these ids and takes the answer; the caller has dropped them. */

@@ -180,6 +180,8 @@ void daemon_spawn(struct daemon *daemon, const char *const *arguments)
             _exit(127);
         setenv("NOTIFY_SOCKET", daemon->notify_path, 1);
         signal(SIGPIPE, SIG_DFL);
+        if (daemon->in_child)
+            daemon->in_child(daemon->in_child_data);
         execv(argv[0], (char *const *)argv);
         perror(argv[0]);
         _exit(127);
@@ -310,6 +312,28 @@ uint64_t daemon_status_kb(const struct daemon *daemon, const char *key)
     fclose(file);
     require(kb != UINT64_MAX);
     return kb;
+}
+
+int daemon_setup(void **state, const char *const *options, bool is_started)
+{
+    struct daemon *daemon = malloc(sizeof(*daemon));
+    require(daemon != NULL);
+    daemon_init(daemon);
+    for (; *options; options++) {
+        require(daemon->n_options < DAEMON_MAX_OPTIONS);
+        daemon->options[daemon->n_options++] = *options;
+    }
+    if (is_started)
+        daemon_start(daemon);
+    *state = daemon;
+    return 0;
+}
+
+int daemon_teardown(void **state)
+{
+    daemon_deinit(*state);
+    free(*state);
+    return 0;
 }
 
 /* ---- figures ---- */

@@ -61,9 +61,11 @@ struct daemon {
     unsigned n_descriptors; /* its RLIMIT_NOFILE, or 0: as ours */
     pid_t pid;              /* -1: not running */
     int notify_socket;
-    int control_socket; /* for stats_get(), or -1 */
-    pid_t control_pid;  /* whose it is: a child makes its own */
-    bool is_stopping;   /* it said STOPPING=1 */
+    int control_socket;           /* for stats_get(), or -1 */
+    pid_t control_pid;            /* whose it is: a child makes its own */
+    bool is_stopping;             /* it said STOPPING=1 */
+    void (*in_child)(void *data); /* called before its exec, or NULL */
+    void *in_child_data;
 };
 
 /* A private folder (open to other users) with an empty configuration. */
@@ -101,6 +103,13 @@ const char *harness_artifact(const char *name);
 int daemon_n_fds(const struct daemon *daemon);
 /* A figure of /proc/PID/status in kB, e.g. "RssAnon". */
 uint64_t daemon_status_kb(const struct daemon *daemon, const char *key);
+
+/*
+ * A cmocka fixture: *state is a running daemon with these options ("section.key=value"..., NULL),
+ * or one that is only prepared; and its end.
+ */
+int daemon_setup(void **state, const char *const *options, bool is_started);
+int daemon_teardown(void **state);
 
 /* ---- figures ---- */
 

@@ -24,19 +24,8 @@
 
 static int setup(void **state)
 {
-    struct daemon *daemon = malloc(sizeof(*daemon));
-    daemon_init(daemon);
-    daemon_configure(daemon, "pool.min=4M", "pool.max=64M", "socket.mode=0666", NULL);
-    daemon_start(daemon);
-    *state = daemon;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    daemon_deinit(*state);
-    free(*state);
-    return 0;
+    static const char *const options[] = {"pool.min=4M", "pool.max=64M", "socket.mode=0666", NULL};
+    return daemon_setup(state, options, true);
 }
 
 static ino_t inode_of(int fd)
@@ -280,7 +269,7 @@ static void test_orphans_are_charged(void **state)
     lease_close(&leases[0]);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, daemon_teardown)
 
 int main(void)
 {

@@ -17,19 +17,9 @@
 
 static int setup(void **state)
 {
-    struct daemon *daemon = malloc(sizeof(*daemon));
-    daemon_init(daemon);
-    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "reclaim.idle_ms=20", NULL);
-    daemon_start(daemon);
-    *state = daemon;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    daemon_deinit(*state);
-    free(*state);
-    return 0;
+    static const char *const options[] = {"pool.min=8M", "pool.max=64M", "reclaim.idle_ms=20",
+                                          NULL};
+    return daemon_setup(state, options, true);
 }
 
 /* One extent of four SuperSlabs, mapped and full of 0x77. */
@@ -268,7 +258,7 @@ static void test_client_dies_while_reclaiming(void **state)
     daemon_require_alive(daemon);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, daemon_teardown)
 
 int main(void)
 {

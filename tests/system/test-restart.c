@@ -24,19 +24,8 @@
 
 static int setup(void **state)
 {
-    struct daemon *daemon = malloc(sizeof(*daemon));
-    daemon_init(daemon);
-    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "reclaim.idle_ms=5", NULL);
-    daemon_start(daemon);
-    *state = daemon;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    daemon_deinit(*state);
-    free(*state);
-    return 0;
+    static const char *const options[] = {"pool.min=8M", "pool.max=64M", "reclaim.idle_ms=5", NULL};
+    return daemon_setup(state, options, true);
 }
 
 static void test_memory_outlives_the_daemon(void **state)
@@ -228,7 +217,7 @@ static void test_killed_under_load(void **state)
     stats_until(daemon, &stats, stats_are_quiet(&stats));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, daemon_teardown)
 
 int main(void)
 {

@@ -21,26 +21,14 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
-#include "hakmemd/lease.h"
+#include "hakmemd/core.h"
 #include "hakmemd/memfd.h"
-#include "hakmemd/pressure.h"
 
 #define FIXTURE_PATIENCE_MS 20000
 #define MIB                 ((uint64_t)1 << 20)
 
-struct fixture {
-    struct event_base *base;
-    struct stats stats;
-    struct workers *workers;
-    struct extents extents;
-    struct quota quota;
-    struct cgroups cgroups;
-    struct ledgers ledgers;
-    struct pool pool;
-    struct scrub scrub;
-    struct reclaim reclaim;
-    struct leases leases;
-};
+/* What the tests call it. */
+#define fixture core
 
 static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user = 1024 * MIB,
                                                                  .bytes_per_client = 512 * MIB,
@@ -53,37 +41,27 @@ static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes
                                           uint64_t recycled_ms, uint64_t idle_ms)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct pool_settings pool = {.min_bytes = min_bytes,
-                                 .max_bytes = max_bytes,
-                                 .backing = BACKING_AUTO,
-                                 .recycled_ms = recycled_ms};
+    struct core_settings settings = {.pool = {.min_bytes = min_bytes,
+                                              .max_bytes = max_bytes,
+                                              .backing = BACKING_AUTO,
+                                              .recycled_ms = recycled_ms},
+                                     .idle_ms = idle_ms,
+                                     .reuse = REUSE_SAME_USER,
+                                     .quota = fixture_quota,
+                                     .pressure = {.some_us = 1000, .quiet_ms = 1000}};
+    struct store_passed nothing = {0};
     assert_non_null(f);
     signal(SIGIO, SIG_IGN);
-    f->base = event_base_new();
     f->stats.fd_limit = 1000;
-    assert_int_equal(workers_new(f->base, &f->workers), 0);
-    extents_init(&f->extents, &f->stats, f->workers);
-    cgroups_init(&f->cgroups);
-    ledgers_init(&f->ledgers, f->workers);
-    quota_init(&f->quota, &fixture_quota);
-    assert_int_equal(pool_init(&f->pool, &pool, f->base, &f->extents, f->workers, NULL, &f->stats),
-                     0);
-    assert_int_equal(
-        scrub_init(&f->scrub, REUSE_SAME_USER, f->base, &f->pool, f->workers, &f->stats), 0);
-    leases_init(&f->leases, &f->pool, &f->scrub, &f->reclaim, &f->stats);
-    assert_int_equal(reclaim_init(&f->reclaim, idle_ms, f->base, &f->leases.clients, &f->stats), 0);
+    assert_int_equal(core_init(f, &settings, event_base_new(), &nothing), 0);
     return f;
 }
 
 /* Clients must have ended. Everything that was created must have been discarded. */
 static inline void fixture_free(struct fixture *f)
 {
-    reclaim_deinit(&f->reclaim);
-    scrub_deinit(&f->scrub);
-    pool_deinit(&f->pool);
-    ledgers_deinit(&f->ledgers);
-    workers_free(f->workers);
-    quota_deinit(&f->quota);
+    core_close(f);
+    core_deinit(f);
     assert_true(stats_is_valid(&f->stats));
     assert_int_equal(f->stats.created_bytes_total, f->stats.discarded_bytes_total);
     assert_int_equal(f->stats.n_extents, 0);

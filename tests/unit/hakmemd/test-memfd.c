@@ -44,6 +44,55 @@ static void test_duplicate(void **state)
     close(held.ours);
 }
 
+/* D itself, passed through a socket and kept by somebody else, is the same open file: it neither
+ * defeats the proof nor loses it, whichever of the two numbers is asked, and with the first one
+ * closed. So the proof holds for a daemon that got D from a service manager, which has it, too. */
+static void test_passed_through_a_manager(void **state)
+{
+    (void)state;
+    struct held held = make();
+    int ends[2], fds[CONN_MAX_FDS];
+    char byte;
+    size_t n_bytes, n_fds;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    assert_int_equal(conn_send(ends[0], "d", 1, &held.ours, 1), 0);
+    assert_int_equal(memfd_prove_exclusive(held.ours), MEMFD_SHARED);
+    int theirs = held.theirs;
+    close(theirs);
+    assert_int_equal(memfd_prove_exclusive(held.ours), 0); /* while D is under way */
+    assert_int_equal(conn_recv(ends[1], &byte, 1, &n_bytes, fds, &n_fds), 0);
+    assert_int_equal(n_fds, 1);
+    assert_int_equal(memfd_prove_exclusive(held.ours), 0);
+    assert_int_equal(memfd_prove_exclusive(fds[0]), 0);
+    /* The first daemon is gone; a lease from the second. */
+    close(held.ours);
+    assert_int_equal(memfd_reopen(fds[0], &theirs), 0);
+    assert_int_equal(memfd_prove_exclusive(fds[0]), MEMFD_SHARED);
+    void *mapped = mmap(NULL, SUPERSLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, theirs, 0);
+    assert_ptr_not_equal(mapped, MAP_FAILED);
+    close(theirs);
+    assert_int_equal(memfd_prove_exclusive(fds[0]), MEMFD_SHARED);
+    munmap(mapped, SUPERSLAB_BYTES);
+    assert_int_equal(memfd_prove_exclusive(fds[0]), 0);
+    /* And in another process, which is where a manager keeps it. */
+    int stop[2];
+    assert_int_equal(pipe(stop), 0);
+    pid_t manager = fork();
+    if (manager == 0) {
+        close(stop[1]);
+        _exit(read(stop[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    assert_int_equal(memfd_prove_exclusive(fds[0]), 0);
+    close(stop[0]);
+    close(stop[1]);
+    int status;
+    waitpid(manager, &status, 0);
+    assert_int_equal(status, 0);
+    close(fds[0]);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void test_read_only_descriptor(void **state)
 {
     (void)state;
@@ -167,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_duplicate),
+        cmocka_unit_test(test_passed_through_a_manager),
         cmocka_unit_test(test_read_only_descriptor),
         cmocka_unit_test(test_mapping),
         cmocka_unit_test(test_message_in_flight),

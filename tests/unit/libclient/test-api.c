@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hakmem.h"
 #include "libclient/cache.h"
@@ -41,21 +43,51 @@ static void owners_are_told(void **state)
     assert_int_equal(hak_owns(huge), HAK_OWNER_NONE);
 }
 
+/* Bytes of this process that are resident. */
+static size_t resident_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    size_t n_pages = 0;
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*u %zu", &n_pages), 1);
+    fclose(file);
+    return n_pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 static void prewarmed_memory_is_there(void **state)
 {
     (void)state;
     struct hak_stats before, after;
+    size_t resident_before = resident_bytes();
     assert_int_equal(hak_ss_prewarm_init(0), -EINVAL);
     assert_int_equal(hak_ss_prewarm_init((size_t)2 << 30), -EINVAL);
     assert_int_equal(hak_ss_prewarm_init(20 << 20), 0);
     assert_int_equal(hak_stats(&before, sizeof(before)), 0);
     assert_true(before.free_superslab_bytes >= 20 << 20);
+    /* Private memory, so its pages are there as well. */
+    assert_true(resident_bytes() >= resident_before + (8 << 20));
     void *blocks[8];
     for (size_t i = 0; i < 8; i++)
         blocks[i] = allocate(2 << 20);
     assert_int_equal(hak_stats(&after, sizeof(after)), 0);
     assert_int_equal(after.private_bytes, before.private_bytes);
     for (size_t i = 0; i < 8; i++)
+        heap_free(blocks[i]);
+}
+
+static void prewarmed_memory_costs_no_system_call(void **state)
+{
+    (void)state;
+    struct hak_stats before, after;
+    enum { N_BYTES = 24 << 20, BLOCK = 1024, N_BLOCKS = N_BYTES / 2 / BLOCK };
+    static void *blocks[N_BLOCKS];
+    assert_int_equal(hak_ss_prewarm_init(N_BYTES), 0);
+    assert_int_equal(hak_stats(&before, sizeof(before)), 0);
+    for (size_t i = 0; i < N_BLOCKS; i++)
+        blocks[i] = allocate(BLOCK);
+    assert_int_equal(hak_stats(&after, sizeof(after)), 0);
+    assert_int_equal(after.syscalls, before.syscalls);
+    for (size_t i = 0; i < N_BLOCKS; i++)
         heap_free(blocks[i]);
 }
 
@@ -90,13 +122,13 @@ static void figures_add_up(void **state)
     void *blocks[1000];
     for (size_t i = 0; i < 1000; i++)
         blocks[i] = allocate(500);
-    void *large = allocate(100000), *huge = allocate(3 << 20);
+    void *large = allocate(200000), *huge = allocate(3 << 20);
     hak_stats(&after, sizeof(after));
     assert_int_equal(after.small_live_bytes + after.small_cached_bytes - before.small_live_bytes -
                              before.small_cached_bytes >=
                          1000 * sizeclass_bytes(class),
                      1);
-    assert_int_equal(after.large_bytes - before.large_bytes, 128 << 10);
+    assert_int_equal(after.large_bytes - before.large_bytes, 256 << 10);
     assert_int_equal(after.huge_bytes - before.huge_bytes, 4 << 20);
     hak_stats_class(class - 1, &figures);
     assert_int_equal((figures.live_blocks + figures.cached_blocks + figures.free_blocks) *
@@ -140,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owners_are_told),
         cmocka_unit_test(prewarmed_memory_is_there),
+        cmocka_unit_test(prewarmed_memory_costs_no_system_call),
         cmocka_unit_test(a_prewarmed_class_needs_no_slow_path),
         cmocka_unit_test(figures_add_up),
         cmocka_unit_test(trim_gives_back_what_is_empty),

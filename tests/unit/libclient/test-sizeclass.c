@@ -53,7 +53,7 @@ static void every_offset_divides_exactly(void **state)
 static void alignment_is_met_or_refused(void **state)
 {
     (void)state;
-    for (size_t align = 16; align <= SMALL_MAX_BYTES; align *= 2) {
+    for (size_t align = 16; align <= UNIT_BYTES; align *= 2) {
         for (size_t n = 1; n <= SMALL_MAX_BYTES; n += 61) {
             unsigned class = sizeclass_of_aligned(n, align);
             assert_in_range(class, 1, N_SMALL);
@@ -61,7 +61,7 @@ static void alignment_is_met_or_refused(void **state)
             assert_int_equal(sizeclass_bytes(class) % align, 0);
         }
     }
-    assert_int_equal(sizeclass_of_aligned(1, 2 * SMALL_MAX_BYTES), CLASS_NONE);
+    assert_int_equal(sizeclass_of_aligned(1, 2 * UNIT_BYTES), CLASS_NONE);
     assert_int_equal(sizeclass_of_aligned(SMALL_MAX_BYTES + 1, 16), CLASS_NONE);
 }
 

@@ -70,6 +70,8 @@ static void a_batch_goes_home_to_several_arenas(void **state)
     (void)state;
     void *blocks[30];
     for (unsigned arena = 0; arena < 3; arena++)
+        span_open_arena(arena);
+    for (unsigned arena = 0; arena < 3; arena++)
         assert_int_equal(span_take(arena, 7, blocks + arena * 10, 10), 10);
     for (unsigned i = 0; i < 30; i++) { /* mixed */
         void *other = blocks[i * 7 % 30];
@@ -125,9 +127,11 @@ static void free_interior(void)
 static void free_what_never_was(void)
 {
     void *block;
-    span_take(0, N_SMALL, &block, 1);
-    block = (char *)block + sizeclass_bytes(N_SMALL);
-    span_give(N_SMALL, &block, 1);
+    unsigned class =
+        sizeclass_of(FEW_MAX_BYTES); /* several blocks to a span, one carved at a time */
+    span_take(0, class, &block, 1);
+    block = (char *)block + sizeclass_bytes(class);
+    span_give(class, &block, 1);
 }
 
 static void misuse_is_named(void **state)

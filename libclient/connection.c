@@ -1,0 +1,93 @@
+/* See connection.h. */
+#include "libclient/connection.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+
+#define NS_PER_S 1000000000ull
+
+static unsigned char packet_bytes[CONN_REPLY_MAX_BYTES];
+static _Alignas(max_align_t) unsigned char arena_bytes[CONN_REPLY_MAX_BYTES];
+
+uint64_t connection_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+bool connection_open(struct connection *connection, const char *path, uint64_t *n_syscalls)
+{
+    int fd;
+    *n_syscalls += 2;
+    if (conn_connect(path, &fd) < 0 || !descriptor_adopt(&connection->socket, fd, n_syscalls))
+        return false;
+    connection->last_id = 0;
+    connection->next_reply_id = 1;
+    return true;
+}
+
+bool connection_close(struct connection *connection, uint64_t *n_syscalls)
+{
+    return descriptor_release(&connection->socket, n_syscalls);
+}
+
+bool connection_send(struct connection *connection, Hakmem__Request *request, uint64_t *n_syscalls)
+{
+    unsigned char packet[CONN_REQUEST_MAX_BYTES];
+    size_t n_bytes;
+
+    request->id = connection->last_id + 1;
+    if (!descriptor_is_ours(&connection->socket, n_syscalls) ||
+        wire_pack_request(request, packet, sizeof(packet), &n_bytes) < 0)
+        return false;
+    *n_syscalls += 1;
+    if (conn_send(connection->socket.fd, packet, n_bytes, NULL, 0) < 0)
+        return false;
+    connection->last_id++;
+    return true;
+}
+
+enum connection_receipt connection_receive(struct connection *connection, Hakmem__Reply **reply,
+                                           int fds[CONN_MAX_FDS], size_t *n_fds,
+                                           uint64_t *n_syscalls)
+{
+    struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
+    size_t n_bytes = 0;
+
+    if (!descriptor_is_ours(&connection->socket, n_syscalls))
+        return CONNECTION_CLOSED; /* by the program, unknowing */
+    *n_syscalls += 1;
+    int r =
+        conn_recv(connection->socket.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, n_fds);
+    if (r == -EAGAIN)
+        return CONNECTION_NOTHING;
+    if (r != 0)
+        return r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE ? CONNECTION_CLOSED
+                                                                   : CONNECTION_BROKEN;
+    if (wire_unpack_reply(&arena, packet_bytes, n_bytes, reply) == 0 &&
+        (*reply)->id == connection->next_reply_id && (*reply)->id <= connection->last_id) {
+        connection->next_reply_id++;
+        return CONNECTION_REPLY;
+    }
+    *n_syscalls += *n_fds;
+    conn_close_fds(fds, *n_fds);
+    return CONNECTION_BROKEN;
+}
+
+bool connection_wait(struct connection *connection, uint64_t deadline_ns, uint64_t *n_syscalls)
+{
+    uint64_t now = connection_now_ns();
+    if (now >= deadline_ns)
+        return false;
+    if (!descriptor_is_ours(&connection->socket, n_syscalls))
+        return true; /* connection_receive() finds out the same */
+    uint64_t left = deadline_ns - now;
+    struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
+                               .tv_nsec = (long)(left % NS_PER_S)};
+    struct pollfd wanted = {.fd = connection->socket.fd, .events = POLLIN};
+    *n_syscalls += 1;
+    (void)ppoll(&wanted, 1, &timeout, NULL);
+    return true;
+}

@@ -1,0 +1,169 @@
+/*
+ * SIGKILL in a loop under fifty working programs: none finds a wrong byte or waits for a daemon
+ * that is not there; all are served by each new daemon. With a manager's store they keep their
+ * leases, without one they begin anew.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "harness-manager.h"
+
+#define N_WORKERS 50
+#define N_ROUNDS  4
+/* Not a measure of speed: the library gives up an answer after 2 ms, and a program that waits for a
+ * dead daemon waits for ever, or half a minute. */
+#define STALL_NS (UINT64_C(5) * 1000000000u)
+
+static struct daemon daemon_;
+static struct manager manager;
+static Hakmem__StatsReply stats;
+static pid_t workers[N_WORKERS];
+static int work_end, results;
+
+static bool can_preload(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#elif defined(__has_feature)
+    return !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
+#else
+    return true;
+#endif
+}
+
+static void start_workers(void)
+{
+    char library[512], program[512], seed[16];
+    int to_workers[2], from_workers[2];
+    snprintf(library, sizeof(library), "%s", harness_artifact("libhakmem.so"));
+    if (library[0] != '/') {
+        char *whole = realpath(library, NULL);
+        require(whole != NULL);
+        snprintf(library, sizeof(library), "%s", whole);
+        free(whole);
+    }
+    snprintf(program, sizeof(program), "%s", harness_artifact("tests/system/prog-restart-worker"));
+    require(pipe2(to_workers, O_CLOEXEC) == 0 && pipe2(from_workers, O_CLOEXEC) == 0);
+    for (int i = 0; i < N_WORKERS; i++) {
+        workers[i] = harness_fork();
+        if (workers[i] != 0)
+            continue;
+        dup2(to_workers[0], 0);
+        dup2(from_workers[1], 1);
+        setenv("LD_PRELOAD", library, 1);
+        setenv("HAKMEM_SOCKET", daemon_.socket_path, 1);
+        snprintf(seed, sizeof(seed), "%d", 1000 + i);
+        execl(program, program, seed, (char *)NULL);
+        _exit(127);
+    }
+    close(to_workers[0]);
+    close(from_workers[1]);
+    work_end = to_workers[1];
+    results = from_workers[0];
+}
+
+static void require_workers_alive(void)
+{
+    for (int i = 0; i < N_WORKERS; i++) {
+        int status;
+        if (waitpid(workers[i], &status, WNOHANG) != 0) {
+            fprintf(stderr, "worker %d has ended, status %#x\n", i, status);
+            harness_fail(__FILE__, __LINE__, "workers that live");
+        }
+    }
+}
+
+static uint64_t n_back(void)
+{
+    stats_get(&daemon_, &stats);
+    require_workers_alive();
+    return stats.clients - stats.detached_clients;
+}
+
+/* Their end: all well, and how long the longest step of any of them took. */
+static void end_workers(void)
+{
+    static char text[N_WORKERS * 64];
+    size_t n = 0;
+    uint64_t max_ns = 0;
+    close(work_end);
+    for (int i = 0; i < N_WORKERS; i++)
+        harness_join(workers[i]);
+    for (ssize_t r; (r = read(results, text + n, sizeof(text) - 1 - n)) > 0;)
+        n += (size_t)r;
+    close(results);
+    text[n] = 0;
+    unsigned n_lines = 0;
+    for (const char *at = text; (at = strstr(at, "max_ns ")); at++) {
+        uint64_t ns = strtoull(at + 7, NULL, 10);
+        max_ns = ns > max_ns ? ns : max_ns;
+        n_lines++;
+    }
+    require_equal(n_lines, N_WORKERS);
+    printf("the longest malloc or free of %d programs took %.1f ms\n", N_WORKERS,
+           (double)max_ns / 1e6);
+    require(max_ns < STALL_NS);
+}
+
+static void kill_in_a_loop(size_t limit)
+{
+    uint64_t n_reattached = 0, n_adopted = 0;
+    if (!can_preload())
+        skip();
+    daemon_init(&daemon_);
+    daemon_configure(&daemon_, "pool.min=32M", "pool.max=256M", "reclaim.idle_ms=20",
+                     "restart.store_after_ms=20", "log.level=warning", NULL);
+    manager_init(&manager, &daemon_, limit, true);
+    manager_start(&manager);
+    start_workers();
+    for (int round = 0; round < N_ROUNDS; round++) {
+        manager_until(&manager, n_back() == N_WORKERS);
+        if (limit > 0) /* the ledgers, that is, and what is leased for some time */
+            manager_until(&manager, manager.n_stored > 2 * N_WORKERS);
+        manager_restart(&manager, SIGKILL);
+        manager_until(&manager, n_back() == N_WORKERS);
+        n_reattached += stats.reattached_total;
+        n_adopted += stats.adopted_bytes;
+    }
+    printf("%d times SIGKILL: %llu of %d came back to their ledgers, %llu MiB went on\n", N_ROUNDS,
+           (unsigned long long)n_reattached, N_ROUNDS * N_WORKERS,
+           (unsigned long long)(n_adopted / MIB));
+    if (limit > 0)
+        require(n_reattached >= N_ROUNDS * N_WORKERS * 9 / 10 && n_adopted > 0);
+    else
+        require(n_reattached == 0 && n_adopted == 0);
+    end_workers();
+    manager_until(&manager, (stats_get(&daemon_, &stats), stats_are_quiet(&stats)));
+    manager_deinit(&manager);
+    daemon_deinit(&daemon_);
+}
+
+static void test_with_a_store(void **state)
+{
+    (void)state;
+    kill_in_a_loop(4000);
+}
+
+static void test_without_a_store(void **state)
+{
+    (void)state;
+    kill_in_a_loop(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_with_a_store),
+        cmocka_unit_test(test_without_a_store),
+    };
+    return cmocka_run_group_tests_name("restart-load", tests, NULL, NULL);
+}
