@@ -4,11 +4,12 @@
  *   daemon_churn SOCKET DAEMON_PID PER_SECOND SECONDS
  *
  * Each is a process, started when its time has come whether or not the ones before are done (up to
- * MAX_AT_ONCE); it connects, says Hello, leases, maps, writes into every page of the first 64 KiB,
- * and exits without a word. Latency is from connect() to the lease in hand. The first and the last
- * sixth of the time are told apart: a figure that grows between them is a leak of one kind or
- * another. What the daemon and the kernel hold is compared from after a first second of the same,
- * when all that is allocated once is there, to after the end, when nothing is leased any more.
+ * MAX_AT_ONCE, and as many as the machine can start in the time); it connects, says Hello, leases,
+ * maps, writes into every page of the first 64 KiB, and exits without a word. Latency is from
+ * connect() to the lease in hand. The first and the last sixth of the time are told apart: a figure
+ * that grows between them is a leak of one kind or another. What the daemon and the kernel hold is
+ * compared from after a first second of the same, when all that is allocated once is there, to
+ * after the end, when nothing is leased any more.
  */
 #include "bench/common.h"
 #include "bench/daemon_client.h"
@@ -141,26 +142,40 @@ static unsigned reap(bool all)
     return n_failed;
 }
 
-/* Starts n programs at `per_second` from now on. How many failed. */
-static unsigned start_programs(size_t first, size_t n, uint64_t per_second)
+/* How many were started, at most `per_second` a second; in the first sixth of the time; and before
+ * the last. */
+struct started {
+    size_t n;
+    size_t n_first;
+    size_t n_before_last;
+    unsigned n_failed;
+};
+
+static struct started start_programs(size_t from, uint64_t per_second, uint64_t seconds)
 {
-    unsigned n_failed = 0;
-    uint64_t began = bench_now_ns();
-    for (size_t i = 0; i < n; i++) {
-        uint64_t due = began + i * NS / per_second, now = bench_now_ns();
+    struct started started = {0};
+    uint64_t began = bench_now_ns(), time_ns = seconds * NS, now;
+    while ((now = bench_now_ns()) - began < time_ns && started.n < per_second * seconds) {
+        uint64_t due = began + started.n * NS / per_second;
         if (now < due)
             nanosleep(&(struct timespec){.tv_nsec = (long)(due - now)}, NULL);
-        n_failed += reap(false);
+        started.n_failed += reap(false);
         pid_t child = fork();
         if (child == 0)
-            be_program(first + i);
+            be_program(from + started.n);
         if (child < 0) {
-            n_failed++;
+            started.n_failed++;
             continue;
         }
         n_running++;
+        started.n++;
+        if (now - began < time_ns / 6)
+            started.n_first = started.n;
+        if (now - began < time_ns / 6 * 5)
+            started.n_before_last = started.n;
     }
-    return n_failed + reap(true);
+    started.n_failed += reap(true);
+    return started;
 }
 
 static bool is_empty(const Hakmem__StatsReply *stats, const void *context)
@@ -199,29 +214,31 @@ int main(int argc, char **argv)
     uint64_t seconds = bench_argument(argc, argv, 4, usage);
     if (argc != 5 || per_second > 100000 || seconds > 3600)
         bench_usage(argv[0], usage);
-    size_t n_warm = per_second, n = per_second * seconds;
-    size_t sixth = n / 6 ? n / 6 : 1;
+    size_t n_warm = per_second, n_most = per_second * seconds;
     Hakmem__StatsReply stats;
     path = argv[1];
-    latency_us = mmap(NULL, (n_warm + n) * sizeof(*latency_us), PROT_READ | PROT_WRITE,
+    latency_us = mmap(NULL, (n_warm + n_most) * sizeof(*latency_us), PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (latency_us == MAP_FAILED)
         bench_die("mmap");
 
-    start_programs(0, n_warm, per_second);
+    start_programs(0, per_second, 1);
     settle(&stats);
     uint64_t n_late = stats.loop_late_own_total;
     struct held before = look(pid);
     uint64_t began = bench_now_ns();
     double cpu_s = daemon_cpu_s(pid);
-    unsigned n_failed = start_programs(n_warm, n, per_second);
+    struct started started = start_programs(n_warm, per_second, seconds);
     double elapsed_s = (double)(bench_now_ns() - began) * 1e-9;
     bool is_clean = settle(&stats);
     cpu_s = daemon_cpu_s(pid) - cpu_s;
     struct held after = look(pid);
-    struct samples first = samples_of(n_warm, sixth), last = samples_of(n_warm + n - sixth, sixth);
+    struct samples first = samples_of(n_warm, started.n_first),
+                   last = samples_of(n_warm + started.n_before_last,
+                                     started.n - started.n_before_last);
+    size_t n = started.n;
     printf("{\"programs\": %zu, \"failed\": %u, \"per_second\": %.0f, \"all_gone\": %s, ", n,
-           n_failed, (double)n / elapsed_s, is_clean ? "true" : "false");
+           started.n_failed, (double)n / elapsed_s, is_clean ? "true" : "false");
     printf("\"first_p50_us\": %.1f, \"first_p99_us\": %.1f, \"last_p50_us\": %.1f, "
            "\"last_p99_us\": %.1f, ",
            samples_percentile(&first, 0.5), samples_percentile(&first, 0.99),

@@ -288,7 +288,7 @@ static void test_absurd_values(void **state)
         require_equal(client_send(&held[i], &request), 0);
         Hakmem__Reply *reply = client_receive(&held[i], fds, &n_fds);
         require(reply && reply->body_case == HAKMEM__REPLY__BODY_HELLO);
-        require_equal(reply->hello->features, 0);
+        require((reply->hello->features & ~(uint64_t)1) == 0);
         conn_close_fds(fds, n_fds);
         for (size_t j = 0; j < n_absurd; j++) {
             struct lease leases[CONN_MAX_FDS];
