@@ -5,8 +5,8 @@
 need_library
 
 daemon_start_warm -o reclaim.idle_ms=20
-for how in fork _Fork clone; do
-    under_hakmem "$programs/prog-fork" "$how" 5 >"$scratch/out" 2>"$scratch/err" ||
+for how in fork:5 _Fork:4 clone:3; do
+    under_hakmem "$programs/prog-fork" "${how%:*}" "${how#*:}" >"$scratch/out" 2>"$scratch/err" ||
         fail "leased memory: $(cat "$scratch/out" "$scratch/err")"
     tail -n 1 "$scratch/out"
     # The program's own line comes last, after its children's.

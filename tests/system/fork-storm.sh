@@ -6,7 +6,7 @@ need_library
 storm=$programs/prog-fork-storm
 
 daemon_start_warm -o reclaim.idle_ms=20
-for mode in "threads 150" "signal 200" "signal-threads 150" "signal-fork 60"; do
+for mode in "threads 120" "signal 150" "signal-threads 120" "signal-fork 20"; do
     # shellcheck disable=SC2086
     under_hakmem "$storm" $mode >"$scratch/out" 2>"$scratch/err" ||
         fail "$mode, leased memory: $(cat "$scratch/out" "$scratch/err")"
