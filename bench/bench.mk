@@ -12,7 +12,7 @@ BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_star
                calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
                logic_minimise nbody_tree seed_targets step_count
 # The daemon's own figures, without the library.
-BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_churn
+BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_churn daemon_decay
 BENCH_DAEMON_OBJ   := $(BUILD)/obj/bench/daemon_client.o $(BUILD)/obj/bench/daemon_load.o
 BENCH_DIR   := $(BUILD)/bench
 BENCH_BIN   := $(addprefix $(BENCH_DIR)/,$(BENCH_NAMES) $(BENCH_DAEMON_NAMES) strings_map measure touch_memory random_mixed)

@@ -52,6 +52,33 @@ static int print_orders(const Hakmem__PoolReply *pool)
     return code;
 }
 
+/* Where there is but one node there is nothing to tell apart. */
+static int print_nodes(const Hakmem__PoolReply *pool)
+{
+    static const struct table_column columns[] = {
+        {"NODE", true}, {"FRESH", true}, {"LEASES", true}, {"FROM ELSEWHERE", true}};
+    if (pool->n_nodes < 2)
+        return CTL_OK;
+    struct table *table = table_new(columns, 4);
+    if (!table)
+        return CTL_FAILED;
+    int code = CTL_OK;
+    for (size_t i = 0; i < pool->n_nodes && code == CTL_OK; i++) {
+        const Hakmem__PoolNode *node = pool->nodes[i];
+        char text[4][OUTPUT_CELL_BYTES];
+        const char *cells[] = {output_count(node->id, text[0]),
+                               output_size(node->fresh_bytes, text[1]),
+                               output_count(node->leases_total, text[2]),
+                               output_count(node->remote_leases_total, text[3])};
+        if (!table_add(table, cells))
+            code = CTL_FAILED;
+    }
+    putchar('\n');
+    table_print(table);
+    table_free(table);
+    return code;
+}
+
 static int print_pool(const Hakmem__PoolReply *pool)
 {
     char note[128], share[OUTPUT_CELL_BYTES];
@@ -66,9 +93,11 @@ static int print_pool(const Hakmem__PoolReply *pool)
     print_text("backing wanted", pool->backing_wanted);
     print_text("backing achieved", pool->backing_achieved);
     print_text("shmem_enabled", pool->shmem_enabled);
-    print_text("pressure source", pool->pressure_source);
+    print_text("pressure source",
+               pool->pressure_sources[0] ? pool->pressure_sources : pool->pressure_source);
     printf("%-18s %" PRIu64 " of %" PRIu64 "\n", "descriptors", pool->fd_used, pool->fd_limit);
-    return print_orders(pool);
+    int code = print_orders(pool);
+    return code == CTL_OK ? print_nodes(pool) : code;
 }
 
 int cmd_pool(const struct invocation *invocation)

@@ -78,17 +78,17 @@ static void print_totals(const Hakmem__StatsReply *stats)
     print_count("prewarm errors", stats->prewarm_errors_total, "");
     print_count("protocol errors", stats->protocol_errors_total, "");
     print_count("accept errors", stats->accept_errors_total, "");
+    if (stats->stored_descriptors > 0 || stats->reattached_total > 0) {
+        snprintf(note, sizeof(note), "%" PRIu64 " clients came back, %" PRIu64 " errors",
+                 stats->reattached_total, stats->store_errors_total);
+        print_count("stored descriptors", stats->stored_descriptors, note);
+    }
     print_count("throttled", stats->throttled_total, "requests that waited for a quota's rate");
     print_count("dropped", stats->dropped_peers_total, "clients that did not read their answers");
     snprintf(note, sizeof(note),
              "over 1 ms, %" PRIu64 " by its own doing; the longest %" PRIu64 " us, own %" PRIu64,
              stats->loop_late_own_total, stats->loop_longest_us, stats->loop_longest_own_us);
     print_count("late turns", stats->loop_late_total, note);
-    if (stats->stored_descriptors > 0 || stats->reattached_total > 0) {
-        snprintf(note, sizeof(note), "%" PRIu64 " clients came back, %" PRIu64 " errors",
-                 stats->reattached_total, stats->store_errors_total);
-        print_count("stored descriptors", stats->stored_descriptors, note);
-    }
 }
 
 int cmd_stats(const struct invocation *invocation)

@@ -1,201 +1,415 @@
 /* See cgroup.h. */
 #include "hakmemd/cgroup.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/check.h"
 #include "hakmemd/clock.h"
 
 #define FRESH_MS        20   /* how old a figure may be where there is a limit */
 #define FRESH_LOOSE_MS  5000 /* and where there was none */
 #define RESERVE_SHIFT   3    /* an eighth of the limit */
 #define UNLIMITED_BYTES (UINT64_C(1) << 60)
+#define MOUNT_BYTES     (HOST_ROOT_BYTES + 64)
 
-/* Where each version keeps its figures. */
-struct hierarchy {
-    const char *mount;
+/* The names of each version's figures. */
+struct version {
     const char *limit;
     const char *usage;
     const char *cache_line; /* of memory.stat: what the kernel takes back without harm */
 };
 
-static const struct hierarchy version_1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
-                                           "memory.usage_in_bytes", "total_inactive_file %llu"};
-static const struct hierarchy version_2 = {"/sys/fs/cgroup", "memory.max", "memory.current",
-                                           "inactive_file %llu"};
+static const struct version version_1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
+                                         "total_inactive_file %llu"};
+static const struct version version_2 = {"memory.max", "memory.current", "inactive_file %llu"};
 
 struct cgroup {
-    struct list link; /* cgroups.all */
+    struct list link; /* cgroups.buckets[] */
+    struct cgroups *cgroups;
+    struct cgroup *parent; /* holds a reference; NULL: the mount's root */
     unsigned n_refs;
-    const struct hierarchy *hierarchy;
-    uint64_t limit_bytes; /* the tightest, UINT64_MAX: none */
-    uint64_t room_bytes;  /* when last read, less what was taken since */
+    bool holds_daemon;
+    const struct version *version;
+    uint64_t limit_bytes;    /* its own; UINT64_MAX: none */
+    uint64_t usage_bytes;    /* when last read */
+    uint64_t taken_bytes;    /* since then */
+    uint64_t leased_bytes;   /* of pages that the daemon pays for */
+    uint64_t unpaid_bytes;   /* leased, too, but of pages that the group pays for once they exist */
+    uint64_t promised_bytes; /* of these, what the kernel's figure does not show yet */
     uint64_t read_ms;
-    char path[];
+    size_t mount_length; /* of `path`: where the group's own name begins */
+    char path[];         /* its folder */
 };
 
-void cgroups_init(struct cgroups *cgroups)
+void cgroups_init(struct cgroups *cgroups, const struct host *host)
 {
-    list_init(&cgroups->all);
+    cgroups->host = host;
+    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
+        list_init(&cgroups->buckets[i]);
 }
 
-static bool read_text(const char *path, char *text, size_t capacity)
+/* ---- the kernel's figures ---- */
+
+static bool file_of(const struct cgroup *cgroup, const char *name, char path[PATH_MAX])
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, capacity - 1);
-    close(fd);
-    if (n < 0)
-        return false;
-    text[n] = '\0';
-    return true;
+    int n = snprintf(path, PATH_MAX, "%s/%s", cgroup->path, name);
+    return n > 0 && n < PATH_MAX;
 }
 
-/* The group's figure, UINT64_MAX for "max", for none, and for what comes to none. */
-static uint64_t read_figure(const struct hierarchy *hierarchy, const char *group, const char *name)
+/* UINT64_MAX for "max", for none, and for what comes to none. */
+static uint64_t read_figure(const struct cgroup *cgroup, const char *name)
 {
     char path[PATH_MAX], text[64];
     unsigned long long value;
-    int n = snprintf(path, sizeof(path), "%s%s/%s", hierarchy->mount, group, name);
-    if (n < 0 || (size_t)n >= sizeof(path) || !read_text(path, text, sizeof(text)) ||
+    if (!file_of(cgroup, name, path) || !host_read(path, text, sizeof(text)) ||
         sscanf(text, "%llu", &value) != 1 || value >= UNLIMITED_BYTES)
         return UINT64_MAX;
     return value;
 }
 
-static uint64_t read_cache(const struct hierarchy *hierarchy, const char *group)
+static uint64_t read_cache(const struct cgroup *cgroup)
 {
     char path[PATH_MAX], line[128];
     unsigned long long value = 0;
-    int n = snprintf(path, sizeof(path), "%s%s/memory.stat", hierarchy->mount, group);
-    FILE *file = n > 0 && (size_t)n < sizeof(path) ? fopen(path, "re") : NULL;
+    FILE *file = file_of(cgroup, "memory.stat", path) ? fopen(path, "re") : NULL;
     if (!file)
         return 0;
     while (fgets(line, sizeof(line), file))
-        if (sscanf(line, hierarchy->cache_line, &value) == 1)
+        if (sscanf(line, cgroup->version->cache_line, &value) == 1)
             break;
     fclose(file);
     return value;
 }
 
-static void read_group(struct cgroup *cgroup, const char *group)
+/* So much has come to show, or is not to come any more. */
+static void keep_promise(struct cgroup *cgroup, uint64_t n_bytes)
 {
-    uint64_t limit = read_figure(cgroup->hierarchy, group, cgroup->hierarchy->limit);
-    if (limit == UINT64_MAX)
-        return;
-    if (limit < cgroup->limit_bytes)
-        cgroup->limit_bytes = limit;
-    uint64_t usage = read_figure(cgroup->hierarchy, group, cgroup->hierarchy->usage);
-    uint64_t cache = read_cache(cgroup->hierarchy, group);
-    if (usage == UINT64_MAX)
-        return;
-    usage -= cache < usage ? cache : usage;
-    usage += limit >> RESERVE_SHIFT;
-    uint64_t room = limit > usage ? limit - usage : 0;
-    if (room < cgroup->room_bytes)
-        cgroup->room_bytes = room;
+    cgroup->promised_bytes -= n_bytes < cgroup->promised_bytes ? n_bytes : cgroup->promised_bytes;
 }
 
-/* The group and each above it, the root included: in a container the root is the container's. */
 static void refresh(struct cgroup *cgroup)
 {
-    char group[PATH_MAX];
-    cgroup->limit_bytes = UINT64_MAX;
-    cgroup->room_bytes = UINT64_MAX;
+    uint64_t before = cgroup->usage_bytes;
     cgroup->read_ms = clock_now_ms();
-    snprintf(group, sizeof(group), "%s", cgroup->path);
-    for (;;) {
-        read_group(cgroup, group);
-        char *slash = strrchr(group, '/');
-        if (!slash)
-            return;
-        *slash = '\0';
-    }
+    cgroup->taken_bytes = 0;
+    cgroup->usage_bytes = 0;
+    cgroup->limit_bytes = read_figure(cgroup, cgroup->version->limit);
+    if (cgroup->limit_bytes == UINT64_MAX)
+        return;
+    uint64_t usage = read_figure(cgroup, cgroup->version->usage);
+    uint64_t cache = read_cache(cgroup);
+    if (usage != UINT64_MAX)
+        cgroup->usage_bytes = usage > cache ? usage - cache : 0;
+    if (cgroup->usage_bytes > before)
+        keep_promise(cgroup, cgroup->usage_bytes - before);
 }
 
-/* Version 1's memory controller if it is there, else version 2's group: "N:memory:/path",
- * "0::/path". */
-static const struct hierarchy *find_path(pid_t pid, char *path, size_t capacity)
+/* ---- finding a process's group ---- */
+
+/* One line of /proc/PID/cgroup: "4:memory:/path" of version 1, "0::/path" of version 2. */
+struct membership {
+    const char *controllers; /* empty: version 2 */
+    char *group;             /* "" for the root */
+};
+
+static bool parse_line(char *line, struct membership *membership_out)
 {
-    char file[48], text[4096];
-    const struct hierarchy *hierarchy = NULL;
-    snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
-    if (!read_text(file, text, sizeof(text)))
+    char *controllers = strchr(line, ':');
+    char *group = controllers ? strchr(controllers + 1, ':') : NULL;
+    /* "/../path": outside of what we see, in another namespace. */
+    if (!group || group[1] != '/' || strncmp(group + 1, "/..", 3) == 0)
+        return false;
+    *group++ = '\0';
+    char *end = strstr(group, " (deleted)"); /* its process outlives it; those above it are there */
+    if (end)
+        *end = '\0';
+    *membership_out = (struct membership){controllers + 1, strcmp(group, "/") == 0 ? "" : group};
+    return true;
+}
+
+static bool names_memory(const char *controllers)
+{
+    size_t n;
+    for (const char *name = controllers; *name; name += n + (name[n] == ',')) {
+        n = strcspn(name, ",");
+        if (n == strlen("memory") && strncmp(name, "memory", n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Version 2 is mounted at the top, or, beside version 1, in a folder of its own. */
+static void find_mount_2(const struct cgroups *cgroups, char mount[MOUNT_BYTES])
+{
+    char probe[MOUNT_BYTES + 32];
+    snprintf(mount, MOUNT_BYTES, "%s/fs/cgroup/unified", cgroups->host->sys);
+    snprintf(probe, sizeof(probe), "%s/cgroup.controllers", mount);
+    if (access(probe, F_OK) < 0)
+        snprintf(mount, MOUNT_BYTES, "%s/fs/cgroup", cgroups->host->sys);
+}
+
+/*
+ * The process's group in version 1's hierarchy of the memory controller if there is one (unless
+ * `only_2`), else in version 2's. NULL: it is in none that we see. The path's first *mount_length
+ * bytes are the mount.
+ */
+static const struct version *find_group(const struct cgroups *cgroups, pid_t pid, bool only_2,
+                                        char path[PATH_MAX], size_t *mount_length)
+{
+    char file[HOST_ROOT_BYTES + 32], text[8192], mount[MOUNT_BYTES];
+    const struct version *version = NULL;
+    struct membership member;
+    snprintf(file, sizeof(file), "%s/%d/cgroup", cgroups->host->proc, (int)pid);
+    if (!host_read(file, text, sizeof(text)))
         return NULL;
     char *rest = text, *line;
-    while ((line = strsep(&rest, "\n"))) {
-        char *controllers = strchr(line, ':');
-        char *group = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!group)
+    while (version != &version_1 && (line = strsep(&rest, "\n"))) {
+        if (!parse_line(line, &member))
             continue;
-        *group++ = '\0';
-        bool is_memory = strcmp(controllers + 1, "memory") == 0;
-        if (!is_memory && (controllers[1] != '\0' || hierarchy))
+        if (!only_2 && names_memory(member.controllers)) {
+            version = &version_1;
+            snprintf(mount, sizeof(mount), "%s/fs/cgroup/%.48s", cgroups->host->sys,
+                     member.controllers);
+        } else if (!version && member.controllers[0] == '\0') {
+            version = &version_2;
+            find_mount_2(cgroups, mount);
+        } else {
             continue;
-        snprintf(path, capacity, "%s", strcmp(group, "/") == 0 ? "" : group);
-        hierarchy = is_memory ? &version_1 : &version_2;
-        if (is_memory)
-            break;
+        }
+        *mount_length = strlen(mount);
+        int n = snprintf(path, PATH_MAX, "%s%s", mount, member.group);
+        if (n < 0 || n >= PATH_MAX)
+            return NULL;
     }
-    return hierarchy;
+    return version;
+}
+
+bool cgroups_find_pressure(const struct cgroups *cgroups, pid_t pid, char *path, size_t capacity)
+{
+    char group[PATH_MAX];
+    size_t mount_length;
+    if (!find_group(cgroups, pid, true, group, &mount_length) || group[mount_length] == '\0')
+        return false;
+    int n = snprintf(path, capacity, "%s/memory.pressure", group);
+    return n > 0 && (size_t)n < capacity && access(path, F_OK) == 0;
+}
+
+/* ---- the tree of groups ---- */
+
+static struct list *bucket(struct cgroups *cgroups, const char *path)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (; *path; path++)
+        hash = (hash ^ (unsigned char)*path) * 16777619u;
+    return &cgroups->buckets[hash % CGROUPS_N_BUCKETS];
+}
+
+static struct cgroup *find(struct cgroups *cgroups, const char *path)
+{
+    list_for_each(it, bucket(cgroups, path))
+    {
+        struct cgroup *cgroup = list_entry(it, struct cgroup, link);
+        if (strcmp(cgroup->path, path) == 0)
+            return cgroup;
+    }
+    return NULL;
+}
+
+static struct cgroup *make(struct cgroups *cgroups, const struct version *version, const char *path,
+                           size_t mount_length)
+{
+    struct cgroup *cgroup = calloc(1, sizeof(*cgroup) + strlen(path) + 1);
+    if (!cgroup)
+        return NULL;
+    cgroup->cgroups = cgroups;
+    cgroup->version = version;
+    cgroup->mount_length = mount_length;
+    strcpy(cgroup->path, path);
+    list_push_front(bucket(cgroups, path), &cgroup->link);
+    refresh(cgroup);
+    return cgroup;
+}
+
+/*
+ * The group and each above it, the root included: in a container the root is the container's. From
+ * the bottom up; a new group takes the reference that was taken of its parent.
+ */
+static struct cgroup *get_by_path(struct cgroups *cgroups, const struct version *version,
+                                  char *path, size_t mount_length)
+{
+    struct cgroup *lowest = NULL, *below = NULL;
+    for (;;) {
+        struct cgroup *cgroup = find(cgroups, path);
+        bool is_known = cgroup != NULL;
+        if (!cgroup)
+            cgroup = make(cgroups, version, path, mount_length);
+        if (!cgroup) {
+            cgroup_unref(lowest);
+            return NULL;
+        }
+        cgroup->n_refs++;
+        if (below)
+            below->parent = cgroup;
+        if (!lowest)
+            lowest = cgroup;
+        below = cgroup;
+        char *slash = strrchr(path + mount_length, '/');
+        if (is_known || !slash)
+            return lowest;
+        *slash = '\0';
+    }
 }
 
 struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid)
 {
     char path[PATH_MAX];
-    const struct hierarchy *hierarchy = find_path(pid, path, sizeof(path));
-    if (!hierarchy)
-        return NULL;
-    list_for_each(it, &cgroups->all)
-    {
-        struct cgroup *cgroup = list_entry(it, struct cgroup, link);
-        if (cgroup->hierarchy == hierarchy && strcmp(cgroup->path, path) == 0) {
-            cgroup->n_refs++;
-            return cgroup;
-        }
-    }
-    struct cgroup *cgroup = calloc(1, sizeof(*cgroup) + strlen(path) + 1);
-    if (!cgroup)
-        return NULL;
-    cgroup->n_refs = 1;
-    cgroup->hierarchy = hierarchy;
-    strcpy(cgroup->path, path);
-    list_push_front(&cgroups->all, &cgroup->link);
-    refresh(cgroup);
-    return cgroup;
+    size_t mount_length;
+    const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
+    return version ? get_by_path(cgroups, version, path, mount_length) : NULL;
+}
+
+struct cgroup *cgroups_get_own(struct cgroups *cgroups)
+{
+    struct cgroup *own = cgroups_get(cgroups, getpid());
+    for (struct cgroup *cgroup = own; cgroup; cgroup = cgroup->parent)
+        cgroup->holds_daemon = true;
+    return own;
 }
 
 void cgroup_unref(struct cgroup *cgroup)
 {
-    if (!cgroup || --cgroup->n_refs > 0)
-        return;
-    list_remove(&cgroup->link);
-    free(cgroup);
+    while (cgroup && --cgroup->n_refs == 0) {
+        struct cgroup *parent = cgroup->parent;
+        check_or_trap(cgroup->leased_bytes == 0 && cgroup->unpaid_bytes == 0);
+        list_remove(&cgroup->link);
+        free(cgroup);
+        cgroup = parent;
+    }
 }
 
-bool cgroup_has_room(struct cgroup *cgroup, uint64_t n_bytes)
+/* ---- room ---- */
+
+static uint64_t add_capped(uint64_t a, uint64_t b)
 {
-    if (!cgroup)
-        return true;
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static bool level_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_payer payer)
+{
+    if (payer == CGROUP_DAEMON_PAYS && cgroup->holds_daemon)
+        return true; /* they count there already */
     uint64_t fresh_ms = cgroup->limit_bytes == UINT64_MAX ? FRESH_LOOSE_MS : FRESH_MS;
     if (clock_now_ms() - cgroup->read_ms >= fresh_ms)
         refresh(cgroup);
-    return n_bytes <= cgroup->room_bytes;
+    if (cgroup->limit_bytes == UINT64_MAX)
+        return true;
+    uint64_t used = add_capped(cgroup->usage_bytes, cgroup->taken_bytes);
+    if (!cgroup->holds_daemon)
+        used = add_capped(used, cgroup->leased_bytes);
+    used = add_capped(used, cgroup->promised_bytes);
+    used = add_capped(used, cgroup->limit_bytes >> RESERVE_SHIFT);
+    return add_capped(used, n_bytes) <= cgroup->limit_bytes;
+}
+
+bool cgroup_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_payer payer)
+{
+    for (; cgroup; cgroup = cgroup->parent)
+        if (!level_has_room(cgroup, n_bytes, payer))
+            return false;
+    return true;
 }
 
 void cgroup_take(struct cgroup *cgroup, uint64_t n_bytes)
 {
-    if (!cgroup || cgroup->room_bytes == UINT64_MAX)
-        return;
-    cgroup->room_bytes -= n_bytes < cgroup->room_bytes ? n_bytes : cgroup->room_bytes;
+    for (; cgroup; cgroup = cgroup->parent)
+        cgroup->taken_bytes = add_capped(cgroup->taken_bytes, n_bytes);
+}
+
+void cgroup_add_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes)
+{
+    for (; cgroup; cgroup = cgroup->parent) {
+        cgroup->leased_bytes += paid_bytes;
+        cgroup->unpaid_bytes += unpaid_bytes;
+        cgroup->promised_bytes += unpaid_bytes;
+    }
+}
+
+void cgroup_remove_leased(struct cgroup *cgroup, uint64_t paid_bytes, uint64_t unpaid_bytes)
+{
+    for (; cgroup; cgroup = cgroup->parent) {
+        check_or_trap(cgroup->leased_bytes >= paid_bytes && cgroup->unpaid_bytes >= unpaid_bytes);
+        cgroup->leased_bytes -= paid_bytes;
+        cgroup->unpaid_bytes -= unpaid_bytes;
+        if (cgroup->promised_bytes > cgroup->unpaid_bytes)
+            cgroup->promised_bytes = cgroup->unpaid_bytes;
+    }
 }
 
 uint64_t cgroup_limit_bytes(const struct cgroup *cgroup)
 {
-    return cgroup ? cgroup->limit_bytes : UINT64_MAX;
+    uint64_t least = UINT64_MAX;
+    for (; cgroup; cgroup = cgroup->parent)
+        if (cgroup->limit_bytes < least)
+            least = cgroup->limit_bytes;
+    return least;
+}
+
+/* ---- events ---- */
+
+/*
+ * A group's own events: those of the groups below it are not the daemon's business, and what
+ * happens to those above it is, since their limits bind the daemon.
+ */
+static bool event_file_of(const struct cgroup *cgroup, bool is_lowest, char path[PATH_MAX])
+{
+    if (!file_of(cgroup, "memory.events.local", path))
+        return false;
+    if (access(path, R_OK) == 0)
+        return true;
+    return is_lowest && file_of(cgroup, "memory.events", path) && access(path, R_OK) == 0;
+}
+
+static uint64_t n_events_in(const char *path)
+{
+    static const char *const names[] = {"high ", "max ", "oom "};
+    char text[512];
+    uint64_t n = 0;
+    if (!host_read(path, text, sizeof(text)))
+        return 0;
+    char *rest = text, *line;
+    while ((line = strsep(&rest, "\n")))
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+            if (strncmp(line, names[i], strlen(names[i])) == 0)
+                n += strtoull(line + strlen(names[i]), NULL, 10);
+    return n;
+}
+
+uint64_t cgroup_n_events(const struct cgroup *cgroup)
+{
+    char path[PATH_MAX];
+    uint64_t n = 0;
+    for (const struct cgroup *it = cgroup; it; it = it->parent) {
+        if (it->version == &version_1) {
+            uint64_t n_failed = read_figure(it, "memory.failcnt");
+            n += n_failed == UINT64_MAX ? 0 : n_failed;
+        } else if (event_file_of(it, it == cgroup, path)) {
+            n += n_events_in(path);
+        }
+    }
+    return n;
+}
+
+void cgroup_visit_event_files(const struct cgroup *cgroup,
+                              bool (*visit)(const char *path, void *data), void *data)
+{
+    char path[PATH_MAX];
+    for (const struct cgroup *it = cgroup; it; it = it->parent)
+        if (it->version == &version_2 && event_file_of(it, it == cgroup, path) &&
+            !visit(path, data))
+            return;
 }

@@ -234,6 +234,16 @@ static void empty_slots(struct client *client, const struct extent *extent)
     }
 }
 
+static uint64_t slabs_bytes(unsigned slabs)
+{
+    return (uint64_t)__builtin_popcount(slabs) << SUPERSLAB_SHIFT;
+}
+
+static uint64_t unpaid_bytes(const struct extent *extent)
+{
+    return extent_bytes(extent) - slabs_bytes(extent->paid_slabs);
+}
+
 static void put_on_list(struct client *client, struct extent *extent, uint32_t first_slot)
 {
     extent->client = client;
@@ -242,6 +252,7 @@ static void put_on_list(struct client *client, struct extent *extent, uint32_t f
         extent->watch[i] = (struct extent_watch){0};
     list_push_back(&client->leases, &extent->link);
     client->leased_bytes += extent_bytes(extent);
+    cgroup_add_leased(client->cgroup, slabs_bytes(extent->paid_slabs), unpaid_bytes(extent));
 }
 
 int client_add_extent(struct client *client, struct extent *extent)
@@ -329,7 +340,17 @@ void client_remove_extent(struct client *client, struct extent *extent)
     list_remove(&extent->link);
     client->leased_bytes -= extent_bytes(extent);
     record_leaving(client, extent);
+    cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs), unpaid_bytes(extent));
     extent->client = NULL;
+}
+
+void client_note_punched(struct extent *extent, uint16_t slabs)
+{
+    extent->punched_slabs |= slabs;
+    uint64_t n_bytes = slabs_bytes(extent->paid_slabs & slabs);
+    cgroup_remove_leased(extent->client->cgroup, n_bytes, 0);
+    cgroup_add_leased(extent->client->cgroup, 0, n_bytes);
+    extent->paid_slabs &= (uint16_t)~slabs;
 }
 
 bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job),

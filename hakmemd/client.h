@@ -34,6 +34,7 @@ struct client {
     uint64_t held_bytes;
     struct quota_user *user;
     struct cgroup *cgroup;      /* or NULL */
+    unsigned node;              /* of its last request's processor; may be TOPOLOGY_ANY_NODE */
     struct quota_charge charge; /* QUOTA_CLIENTS */
     struct ledger_mapping *mapping;
     struct ledger *ledger; /* the mapping's */
@@ -118,6 +119,10 @@ bool client_remove_lost(struct client *client, uint64_t id);
 bool client_has_let_go(const struct client *client, uint32_t first_slot, uint32_t n_slabs);
 /* Takes it off again. Its slots' words stay as they are: the client may outlive the connection. */
 void client_remove_extent(struct client *client, struct extent *extent);
+
+/* SuperSlabs of a leased extent have lost their pages, or some: new ones will be charged to the
+ * client. */
+void client_note_punched(struct extent *extent, uint16_t slabs);
 
 /*
  * Submits work on a leased extent: run() on a worker, then done() on the loop, which is to call

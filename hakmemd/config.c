@@ -86,9 +86,10 @@ static const char *const backing_words[] = {"auto", "thp", "4k", "hugetlb", NULL
 static const char *const reuse_words[] = {"same-user", "never", NULL};
 static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
 
-#define AT(field) offsetof(struct server_settings, field)
-#define NO_MAX    UINT64_MAX
-#define DAY_MS    UINT64_C(86400000)
+#define AT(field)      offsetof(struct server_settings, field)
+#define NO_MAX         UINT64_MAX
+#define DAY_MS         UINT64_C(86400000)
+#define POOL_MIN_BYTES (UINT64_C(64) << 20)
 
 static const struct key keys[] = {
     {"socket", "path", KEY_PATH, AT(socket_path), 1,
@@ -106,6 +107,8 @@ static const struct key keys[] = {
     {"pressure", "quiet_ms", KEY_NUMBER, AT(pressure.quiet_ms), 1, DAY_MS, NULL},
     {"restart", "store_after_ms", KEY_NUMBER, AT(store_after_ms), 0, DAY_MS, NULL},
     {"restart", "reattach_ms", KEY_NUMBER, AT(reattach_ms), 0, DAY_MS, NULL},
+    {"host", "proc", KEY_PATH, AT(host.proc), 1, HOST_ROOT_BYTES - 1, NULL},
+    {"host", "sys", KEY_PATH, AT(host.sys), 1, HOST_ROOT_BYTES - 1, NULL},
     {"log", "level", KEY_WORD, AT(log_level), 0, 0, level_words},
 };
 
@@ -352,32 +355,36 @@ static bool read_override(struct reading *reading, const char *text)
 
 /* ---- the whole ---- */
 
-static uint64_t own_limit_bytes(void)
+static uint64_t own_limit_bytes(const struct host *host)
 {
     struct cgroups cgroups;
-    cgroups_init(&cgroups);
+    cgroups_init(&cgroups, host);
     struct cgroup *own = cgroups_get(&cgroups, getpid());
     uint64_t limit_bytes = cgroup_limit_bytes(own);
     cgroup_unref(own);
     return limit_bytes;
 }
 
-/*
- * pool.min: 64 MiB, a few programs' beginnings with extents of every size; little beside any host's
- * memory. pool.max: an eighth of the host's memory. A user and a client may lease half of it:
- * quotas are here to keep one from taking everything, not to ration.
- */
+/* A default that depends on what else is set. */
+#define NOT_SET (UINT64_MAX - 1)
+
+static uint64_t host_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A user and a client may lease half of the host's memory: quotas are here to keep one from taking
+ * everything, not to ration. */
 static void set_defaults(struct server_settings *settings)
 {
-    uint64_t ram_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t own_bytes = own_limit_bytes();
-    uint64_t room_bytes = ram_bytes < own_bytes ? ram_bytes : own_bytes;
+    uint64_t ram_bytes = host_bytes();
     *settings = (struct server_settings){
         .socket_path = SERVER_DEFAULT_SOCKET,
         .socket_mode = 0666,
         .log_level = LOG_LEVEL_INFO,
-        .pool = {.min_bytes = UINT64_C(64) << 20,
-                 .max_bytes = room_bytes / 8,
+        .host = host_default,
+        .pool = {.min_bytes = NOT_SET,
+                 .max_bytes = NOT_SET,
                  .backing = BACKING_AUTO,
                  .recycled_ms = 10000},
         .idle_ms = 1000,
@@ -393,8 +400,21 @@ static void set_defaults(struct server_settings *settings)
         .store_after_ms = 1000,
         .reattach_ms = 600000,
     };
-    if (settings->pool.min_bytes > settings->pool.max_bytes)
-        settings->pool.min_bytes = settings->pool.max_bytes;
+}
+
+/*
+ * pool.min: 64 MiB, a few programs' beginnings with extents of every size; little beside any host's
+ * memory. pool.max: an eighth of the host's memory, or of what the daemon's control group may have
+ * of it.
+ */
+static void set_pool_defaults(struct server_settings *settings)
+{
+    struct pool_settings *pool = &settings->pool;
+    uint64_t own_bytes = own_limit_bytes(&settings->host), ram_bytes = host_bytes();
+    if (pool->max_bytes == NOT_SET)
+        pool->max_bytes = (own_bytes < ram_bytes ? own_bytes : ram_bytes) / 8;
+    if (pool->min_bytes == NOT_SET)
+        pool->min_bytes = POOL_MIN_BYTES < pool->max_bytes ? POOL_MIN_BYTES : pool->max_bytes;
 }
 
 static bool check_whole(const struct server_settings *settings, struct reading *reading)
@@ -432,6 +452,8 @@ bool config_load(const struct config_source *source, struct server_settings *set
         ok = on_key(&reading, "socket", "path", source->socket) == 1;
     }
     reading.file = "configuration";
+    if (ok)
+        set_pool_defaults(settings);
     ok = ok && check_whole(settings, &reading);
     if (ok)
         *settings_out = *settings;

@@ -54,6 +54,12 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->collapse_total = stats->collapse_total;
     out->pressure_events_total = stats->pressure_events_total;
     out->accept_errors_total = stats->accept_errors_total;
+    out->reattached_total = stats->reattached_total;
+    out->adopted_bytes = stats->adopted_bytes;
+    out->store_errors_total = stats->store_errors_total;
+    out->cold_leases_total = stats->cold_leases_total;
+    out->remote_leases_total = stats->remote_leases_total;
+    out->misplaced_bytes_total = stats->misplaced_bytes_total;
     out->throttled_total = stats->throttled_total;
     out->dropped_peers_total = stats->dropped_peers_total;
     struct turn_figures turns = turn_figures();
@@ -61,9 +67,6 @@ static void add_totals(const struct stats *stats, Hakmem__StatsReply *out)
     out->loop_longest_own_us = turns.longest_own_us;
     out->loop_late_total = turns.n_late;
     out->loop_late_own_total = turns.n_late_own;
-    out->reattached_total = stats->reattached_total;
-    out->adopted_bytes = stats->adopted_bytes;
-    out->store_errors_total = stats->store_errors_total;
 }
 
 void control_stats(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
@@ -115,6 +118,19 @@ static void read_shmem_enabled(char *text, size_t capacity)
     fclose(file);
 }
 
+static void fill_node(const struct pool *pool, unsigned node, Hakmem__PoolNode *one,
+                      Hakmem__PoolNode **place)
+{
+    struct pool_node shown;
+    pool_describe_node(pool, node, &shown);
+    hakmem__pool_node__init(one);
+    one->id = (uint32_t)shown.id;
+    one->fresh_bytes = shown.fresh_bytes;
+    one->leases_total = shown.n_leases;
+    one->remote_leases_total = shown.n_remote;
+    *place = one;
+}
+
 void control_pool(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
 {
     const struct pool *pool = control->pool;
@@ -125,11 +141,15 @@ void control_pool(struct control *control, struct control_reply *memory, Hakmem_
         Hakmem__PoolOrder *one = &memory->orders[order];
         hakmem__pool_order__init(one);
         one->extent_slabs = 1u << order;
-        one->n_extents = pool->n_fresh[order];
+        one->n_extents = pool_n_fresh(pool, order);
         one->n_recycled = pool->n_recycled[order];
         one->huge_bytes = pool_huge_bytes(pool, order);
         memory->order_pointers[order] = one;
     }
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++)
+        fill_node(pool, node, &memory->nodes[node], &memory->node_pointers[node]);
+    out->n_nodes = pool->topology->n_nodes;
+    out->nodes = memory->node_pointers;
     out->n_orders = POOL_N_ORDERS;
     out->orders = memory->order_pointers;
     out->min_bytes = pool->settings.min_bytes;
@@ -141,10 +161,11 @@ void control_pool(struct control *control, struct control_reply *memory, Hakmem_
     out->backing_achieved = (char *)pool->achieved;
     read_shmem_enabled(memory->shmem_enabled, sizeof(memory->shmem_enabled));
     out->shmem_enabled = memory->shmem_enabled;
-    out->pressure_source = (char *)pressure_source(control->pressure);
+    out->pressure_source = (char *)signs_source(&control->pressure->signs);
+    out->pressure_sources = (char *)signs_description(&control->pressure->signs);
     out->fd_limit = control->stats->fd_limit;
     out->fd_used = stats_fds_used(control->stats);
-    out->lease_rate_bytes_per_second = pool->rate_bytes;
+    out->lease_rate_bytes_per_second = pool->demand.rate_bytes;
     reply->body_case = HAKMEM__REPLY__BODY_POOL;
     reply->pool = out;
 }

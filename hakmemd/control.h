@@ -35,6 +35,8 @@ struct control_reply {
     Hakmem__PoolReply pool;
     Hakmem__PoolOrder orders[POOL_N_ORDERS];
     Hakmem__PoolOrder *order_pointers[POOL_N_ORDERS];
+    Hakmem__PoolNode nodes[TOPOLOGY_MAX_NODES];
+    Hakmem__PoolNode *node_pointers[TOPOLOGY_MAX_NODES];
     char shmem_enabled[32];
     Hakmem__ClientsReply clients;
     Hakmem__Client *client_list; /* grown as needed, kept */

@@ -2,7 +2,6 @@
 #include "hakmemd/core.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "hakmemd/log.h"
 
@@ -19,11 +18,15 @@ static int init_stock(struct core *core, const struct core_settings *settings,
         return r;
     extents_init(&core->extents, &core->stats, core->workers, &core->store);
     ledgers_init(&core->ledgers, core->workers, &core->store);
-    cgroups_init(&core->cgroups);
+    if (settings->topology)
+        core->topology = *settings->topology;
+    else
+        topology_init(&core->topology, &settings->host);
+    cgroups_init(&core->cgroups, &settings->host);
     if (settings->heeds_own_cgroup)
-        core->own_cgroup = cgroups_get(&core->cgroups, getpid());
+        core->own_cgroup = cgroups_get_own(&core->cgroups);
     r = pool_init(&core->pool, &settings->pool, core->base, &core->extents, core->workers,
-                  core->own_cgroup, &core->stats);
+                  core->own_cgroup, &core->topology, &core->stats);
     if (r == 0)
         r = scrub_init(&core->scrub, settings->reuse, core->base, &core->pool, core->workers,
                        &core->stats);
@@ -36,9 +39,9 @@ static int init_leases(struct core *core, const struct core_settings *settings)
     int r = reclaim_init(&core->reclaim, settings->idle_ms, core->base, &core->leases.clients,
                          &core->stats);
     if (r == 0)
-        r = pressure_init(&core->pressure, &settings->pressure, core->base, &core->pool,
-                          &core->reclaim, &core->leases.clients, &core->leases.refusing,
-                          &core->stats);
+        r = pressure_init(&core->pressure, &settings->pressure, &settings->host, &core->cgroups,
+                          core->base, &core->pool, &core->reclaim, &core->leases.clients,
+                          &core->leases.refusing, &core->stats);
     if (r == 0)
         r = adopt_init(&core->adopt, settings->reattach_ms, core->base, &core->leases, &core->quota,
                        &core->ledgers, &core->cgroups, &core->store, &core->stats);

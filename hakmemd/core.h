@@ -13,6 +13,8 @@
 struct event_base;
 
 struct core_settings {
+    struct host host;                /* where it reads of the host */
+    const struct topology *topology; /* copied; NULL: as the host says */
     struct pool_settings pool;
     uint64_t idle_ms;
     enum scrub_reuse reuse;
@@ -33,6 +35,7 @@ struct core {
     struct cgroups cgroups;
     struct cgroup *own_cgroup;
     struct ledgers ledgers;
+    struct topology topology;
     struct pool pool;
     struct scrub scrub;
     struct reclaim reclaim;

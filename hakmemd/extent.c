@@ -35,6 +35,7 @@ static void enter(struct extents *extents, struct extent *extent, uint64_t id, u
     extent->id = id;
     extent->n_slabs = n_slabs;
     extent->work.backing = backing;
+    extent->work.binding = TOPOLOGY_UNBOUND;
     list_init(&extent->link);
     list_init(&extent->age_link);
     list_push_back(bucket(extents, id), &extent->hash_link);
@@ -77,6 +78,7 @@ int extent_adopt(struct extents *extents, const struct store_record *record, uin
     enter(extents, extent, record->id, record->n_slots, (enum extent_backing)record->backing);
     extent->fd = fd;
     extent->huge_slabs = (uint16_t)record->huge_slabs & extent_all_slabs(extent);
+    extent->paid_slabs = extent_all_slabs(extent); /* not known: the kernel charges somebody */
     store_keep(extents->store, index, &extent->stored);
     *extent_out = extent;
     return 0;

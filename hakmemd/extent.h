@@ -26,6 +26,7 @@
 #include "hakmemd/quota.h"
 #include "hakmemd/stats.h"
 #include "hakmemd/store.h"
+#include "hakmemd/topology.h"
 #include "hakmemd/worker.h"
 
 enum extent_state {
@@ -65,9 +66,11 @@ struct extent_work {
     struct worker_job job;
     void *owner; /* the module that submitted it */
     enum extent_backing backing;
+    int binding;         /* in: NUMA node for new pages, the kernel's number or TOPOLOGY_UNBOUND */
     uint16_t keep_slabs; /* in: SuperSlabs whose pages are worth clearing rather than making anew */
     uint16_t huge_slabs; /* out: as measured */
     uint32_t n_collapsed;
+    uint32_t n_misplaced; /* out: SuperSlabs whose pages are on another node than `binding` */
     int error;
 };
 
@@ -82,8 +85,11 @@ struct extent {
     int fd; /* D, see memfd.h */
     uint32_t n_slabs;
     enum extent_state state;
+    unsigned node;          /* index in topology.h: where its pages were to be made */
     uint16_t huge_slabs;    /* bit per SuperSlab: a 2 MiB page, as last measured */
     uint16_t punched_slabs; /* bit per SuperSlab: punched at some time in this lease */
+    uint16_t paid_slabs;    /* bit per SuperSlab: its pages are the daemon's, as the kernel charges
+                               them; those of the others are the client's, once it touches them */
 
     struct quota_charge charge;
     struct store_entry stored; /* from its first lease on */

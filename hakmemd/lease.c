@@ -36,6 +36,11 @@ void lease_add_client(struct leases *leases, struct client *client)
     leases->n_clients++;
 }
 
+void lease_set_cpu(struct leases *leases, struct client *client, uint32_t cpu_plus_one)
+{
+    client->node = topology_node_of_cpu(leases->pool->topology, cpu_plus_one);
+}
+
 static uint64_t order_bytes(unsigned order)
 {
     return (uint64_t)SUPERSLAB_BYTES << order;
@@ -57,7 +62,7 @@ static int fit_client_limits(const struct client *client, unsigned low, unsigned
     int r = LEASE_CLIENT_LIMIT;
     for (unsigned i = *order + 1; i-- > low;) {
         if (order_bytes(i) <= room) {
-            if (!cgroup_has_room(client->cgroup, order_bytes(i)))
+            if (!cgroup_has_room(client->cgroup, order_bytes(i), CGROUP_DAEMON_PAYS))
                 r = LEASE_CGROUP_LIMIT;
             else {
                 *order = i;
@@ -99,6 +104,22 @@ static int charge_user(struct leases *leases, struct client *client, unsigned lo
     return LEASE_USER_LIMIT;
 }
 
+/* One made on the spot, of the largest order that the client's control group has room for: its
+ * pages will be charged there. */
+static int make_cold(struct leases *leases, struct client *client, unsigned low, unsigned high,
+                     struct extent **extent_out)
+{
+    while (!cgroup_has_room(client->cgroup, order_bytes(high), CGROUP_PAYS_ITSELF)) {
+        if (high == low)
+            return LEASE_CGROUP_LIMIT;
+        high--;
+    }
+    if (pool_make_cold(leases->pool, client->node, high, extent_out) < 0)
+        return LEASE_NO_MEMORY;
+    leases->stats->cold_leases_total++;
+    return 0;
+}
+
 /* An extent of order `low` to `high` that is not the user's own: fresh, else made cold if
  * `may_be_cold`. */
 static int take_new(struct leases *leases, struct client *client, unsigned low, unsigned high,
@@ -112,14 +133,13 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
     int r = charge_user(leases, client, low, &high, &charge);
     if (r != 0)
         return r;
-    extent = pool_take_fresh(leases->pool, low, high);
+    extent = pool_take_fresh(leases->pool, client->user, client->node, low, high);
     if (!extent) {
-        r = may_be_cold ? pool_make_cold(leases->pool, high, &extent) : -EAGAIN;
-        if (r < 0) {
+        r = may_be_cold ? make_cold(leases, client, low, high, &extent) : LEASE_NO_MEMORY;
+        if (r != 0) {
             quota_discharge(&charge);
-            return LEASE_NO_MEMORY;
+            return r;
         }
-        leases->stats->cold_leases_total++;
     }
     /* Charged for `high`; a smaller one came: charge what it is. That is less, so it cannot be
      * refused. */
@@ -133,7 +153,7 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
 static int take_one(struct leases *leases, struct client *client, unsigned low, unsigned high,
                     bool may_be_cold, struct extent **extent_out)
 {
-    struct extent *extent = pool_take_recycled(leases->pool, client->user, low, high);
+    struct extent *extent = pool_take_recycled(leases->pool, client->user, client->node, low, high);
     if (extent) {
         leases->stats->reused_bytes_total += extent_bytes(extent);
         *extent_out = extent;
@@ -196,8 +216,7 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
         if (r == 0)
             r = hand_over(leases, client, extent, &grants[n]);
         if (r == 0) {
-            cgroup_take(client->cgroup, extent_bytes(extent));
-            pool_note_demand(leases->pool, high, extent_bytes(extent));
+            pool_note_demand(leases->pool, client->node, high, extent_bytes(extent));
             n_left -= extent->n_slabs;
             n++;
         }

@@ -53,6 +53,10 @@ void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
 /* The client becomes one of those watched. */
 void lease_add_client(struct leases *leases, struct client *client);
 
+/* The processor (plus one; 0: not told) that the client's request was made on: what it is granted
+ * comes from memory near it. */
+void lease_set_cpu(struct leases *leases, struct client *client, uint32_t cpu_plus_one);
+
 /*
  * Grants up to `n_slabs` SuperSlabs, in at most CONN_MAX_FDS extents of at least `run_slabs` (a
  * valid extent size). 0 and at least one grant, or one of the conditions above; every refusal is

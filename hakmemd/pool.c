@@ -11,16 +11,11 @@
 #include "hakmemd/prewarm.h"
 #include "hakmemd/turn.h"
 
-#define TICK_MS          1000
-#define FADE_SHIFT       5 /* a 32nd a tick */
-#define N_JOBS_MAX       2 /* one being run, one waiting: more would be decided too early */
-#define RETRY_MS         5000
-#define FADED_BYTES      SUPERSLAB_BYTES
-#define FADED_RATE_BYTES 4096
-#define SLACK_SHIFT      2 /* a quarter of the target may be left lying above it */
-
-/* Shares of pool.min by order, in eighths: a first lease is small, a growing client's are large. */
-static const unsigned min_eighths[POOL_N_ORDERS] = {1, 1, 2, 2, 2};
+#define TICK_MS     1000
+#define N_JOBS_MAX  2 /* one being run, one waiting: more would be decided too early */
+#define RETRY_MS    5000
+#define SLACK_SHIFT 2  /* a quarter of the target may be left lying above it */
+#define LOOK_MAX    32 /* of a shelf, for an extent that is on the client's node */
 
 static void refill(struct pool *pool);
 
@@ -39,46 +34,30 @@ uint64_t pool_target_bytes(const struct pool *pool)
     if (pool->mode == POOL_CLOSED)
         return 0;
     uint64_t target = pool->settings.min_bytes;
-    if (pool->mode < POOL_MINIMUM && pool->peak_bytes > target)
-        target = pool->peak_bytes;
+    if (pool->mode < POOL_MINIMUM && pool->demand.peak_bytes > target)
+        target = pool->demand.peak_bytes;
     return target < pool->settings.max_bytes ? target : pool->settings.max_bytes;
 }
 
 /*
- * Extents of fresh stock wanted of each order: its share of the minimum, and of what demand adds to
- * that. What is recycled serves that demand, too: `beside` bytes of it need not be made. What does
- * not make a whole extent of one order goes to the next smaller, so that the sum is the target,
- * rounded up to a SuperSlab.
+ * Extents of fresh stock wanted: the minimum, and what demand adds to it. What is recycled serves
+ * that demand, too: `beside` bytes of it need not be made.
  */
-static void plan(const struct pool *pool, uint64_t beside, uint64_t n_wanted[POOL_N_ORDERS])
+static void plan(const struct pool *pool, uint64_t beside,
+                 uint64_t n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS])
 {
     uint64_t target = pool_target_bytes(pool);
     uint64_t base = pool->settings.min_bytes < target ? pool->settings.min_bytes : target;
     uint64_t spare = target - base > beside ? target - base - beside : 0;
-    uint64_t left = base + spare, over = 0, demand = 0;
-    for (unsigned i = 0; i < POOL_N_ORDERS; i++)
-        demand += pool->demand_bytes[i];
-    for (unsigned order = POOL_N_ORDERS; order-- > 0;) {
-        double share = demand > 0 ? (double)pool->demand_bytes[order] / (double)demand
-                                  : min_eighths[order] / 8.0;
-        uint64_t bytes = base / 8 * min_eighths[order] + (uint64_t)((double)spare * share) + over;
-        if (order == 0 || bytes > left) /* the smallest gets what rounding left */
-            bytes = left;
-        n_wanted[order] = bytes / order_bytes(order);
-        if (order == 0 && bytes % order_bytes(0) != 0)
-            n_wanted[0]++;
-        over = bytes - n_wanted[order] * order_bytes(order);
-        left -= n_wanted[order] * order_bytes(order) < left ? n_wanted[order] * order_bytes(order)
-                                                            : left;
-    }
+    demand_plan(&pool->demand, pool->topology->n_nodes, base, spare, n_wanted);
 }
 
 /* ---- ticking: only while there is something to fade or to age ---- */
 
 static bool needs_tick(const struct pool *pool)
 {
-    return pool->peak_bytes >= FADED_BYTES || pool->rate_bytes > 0 || pool->second_bytes > 0 ||
-           !list_is_empty(&pool->recycled) || pool->retry_ms != 0;
+    return !demand_is_over(&pool->demand) || !list_is_empty(&pool->recycled) ||
+           pool->retry_ms != 0 || pool->fairshare.n_takers > 0;
 }
 
 static void schedule_tick(struct pool *pool)
@@ -86,26 +65,6 @@ static void schedule_tick(struct pool *pool)
     struct timeval interval = clock_timeval(TICK_MS);
     if (pool->tick_event && needs_tick(pool) && !evtimer_pending(pool->tick_event, NULL))
         evtimer_add(pool->tick_event, &interval);
-}
-
-static void forget_demand(struct pool *pool)
-{
-    pool->peak_bytes = 0;
-    for (unsigned i = 0; i < POOL_N_ORDERS; i++)
-        pool->demand_bytes[i] = 0;
-}
-
-static void fade_demand(struct pool *pool)
-{
-    pool->rate_bytes = (7 * pool->rate_bytes + pool->second_bytes) / 8;
-    if (pool->rate_bytes < FADED_RATE_BYTES)
-        pool->rate_bytes = 0;
-    pool->second_bytes = 0;
-    pool->peak_bytes -= pool->peak_bytes >> FADE_SHIFT;
-    for (unsigned i = 0; i < POOL_N_ORDERS; i++)
-        pool->demand_bytes[i] -= pool->demand_bytes[i] >> FADE_SHIFT;
-    if (pool->peak_bytes < FADED_BYTES)
-        forget_demand(pool);
 }
 
 /* ---- taking out ---- */
@@ -119,47 +78,110 @@ static struct extent *take_off(struct pool *pool, struct extent *extent)
         pool->n_recycled[order]--;
         pool->recycled_bytes -= extent_bytes(extent);
     } else {
-        pool->n_fresh[order]--;
+        pool->n_fresh[extent->node][order]--;
         pool->fresh_bytes -= extent_bytes(extent);
     }
     return extent;
 }
 
-static struct extent *take_first(struct pool *pool, struct list *lists, unsigned low, unsigned high)
+/* The first of a shelf that is on the node; else its first. */
+static struct extent *nearest_on_shelf(const struct pool *pool, struct list *shelf, unsigned node)
+{
+    unsigned n_left = pool->topology->n_nodes > 1 && node != TOPOLOGY_ANY_NODE ? LOOK_MAX : 0;
+    list_for_each(it, shelf)
+    {
+        struct extent *extent = list_entry(it, struct extent, link);
+        if (n_left-- == 0)
+            break;
+        if (extent->node == node)
+            return extent;
+    }
+    return list_entry(list_first(shelf), struct extent, link);
+}
+
+struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned node,
+                                  unsigned low, unsigned high)
+{
+    for (unsigned order = high + 1; order-- > low;)
+        if (!list_is_empty(&user->shelf[order]))
+            return take_off(pool, nearest_on_shelf(pool, &user->shelf[order], node));
+    return NULL;
+}
+
+static uint64_t fresh_bytes_on(const struct pool *pool, unsigned node)
+{
+    uint64_t n_bytes = 0;
+    for (unsigned order = 0; order < POOL_N_ORDERS; order++)
+        n_bytes += pool->n_fresh[node][order] * order_bytes(order);
+    return n_bytes;
+}
+
+static unsigned fullest_node(const struct pool *pool)
+{
+    unsigned fullest = 0;
+    for (unsigned node = 1; node < pool->topology->n_nodes; node++)
+        if (fresh_bytes_on(pool, node) > fresh_bytes_on(pool, fullest))
+            fullest = node;
+    return fullest;
+}
+
+static struct extent *find_on_node(struct pool *pool, unsigned node, unsigned low, unsigned high)
 {
     for (unsigned order = high + 1; order-- > low;) {
-        struct list *first = list_first(&lists[order]);
+        struct list *first = list_first(&pool->fresh[node][order]);
         if (first)
-            return take_off(pool, list_entry(first, struct extent, link));
+            return list_entry(first, struct extent, link);
     }
     return NULL;
 }
 
-struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned low,
-                                  unsigned high)
+static struct extent *find_nearest(struct pool *pool, unsigned node, unsigned low, unsigned high)
 {
-    return take_first(pool, user->shelf, low, high);
+    const struct topology_node *near =
+        &pool->topology->nodes[node == TOPOLOGY_ANY_NODE ? fullest_node(pool) : node];
+    struct extent *extent = NULL;
+    for (unsigned i = 0; i < pool->topology->n_nodes && !extent; i++)
+        extent = find_on_node(pool, near->by_distance[i], low, high);
+    return extent;
 }
 
-struct extent *pool_take_fresh(struct pool *pool, unsigned low, unsigned high)
+/* The largest first, and never a smaller one for want of a claim to the largest: so what others
+ * have a claim to is left in small extents, which anybody can use. */
+struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsigned node,
+                               unsigned low, unsigned high)
 {
-    return take_first(pool, pool->fresh, low, high);
+    struct extent *extent = find_nearest(pool, node, low, high);
+    fairshare_note_asked(&pool->fairshare, user, order_bytes(high));
+    schedule_tick(pool);
+    if (!extent ||
+        !fairshare_permits(&pool->fairshare, user, extent_bytes(extent), pool->fresh_bytes))
+        return NULL;
+    fairshare_note_taken(&pool->fairshare, user, extent_bytes(extent));
+    if (node != TOPOLOGY_ANY_NODE && extent->node != node) {
+        pool->n_remote[node]++;
+        pool->stats->remote_leases_total++;
+    }
+    return take_off(pool, extent);
 }
 
-int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out)
+int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out)
 {
     /* Not of hugetlb: a page that is missing there would be the client's SIGBUS. */
     enum extent_backing backing =
         pool->settings.backing == BACKING_HUGETLB ? BACKING_AUTO : pool->settings.backing;
-    return extent_new(pool->extents, 1u << order, backing, extent_out);
+    int r = extent_new(pool->extents, 1u << order, backing, extent_out);
+    if (r == 0 && node != TOPOLOGY_ANY_NODE)
+        (*extent_out)->node = node; /* where its pages will be, if the client stays there */
+    return r;
 }
 
-void pool_note_demand(struct pool *pool, unsigned order, uint64_t n_bytes)
+void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes)
 {
-    pool->second_bytes += n_bytes;
-    pool->demand_bytes[order] += n_bytes;
-    if (pool->second_bytes > pool->peak_bytes)
-        pool->peak_bytes = pool->second_bytes;
+    if (node == TOPOLOGY_ANY_NODE)
+        node = fullest_node(pool);
+    else
+        pool->n_leases[node]++;
+    demand_note(&pool->demand, node, order, n_bytes);
     /* From the loop, when the answer is on its way: making a file takes longer than leasing one. */
     event_active(pool->refill_event, EV_TIMEOUT, 0);
     schedule_tick(pool);
@@ -171,8 +193,9 @@ static void put_fresh(struct pool *pool, struct extent *extent)
 {
     unsigned order = extent_order(extent->n_slabs);
     extent_change_state(extent, EXTENT_STOCK);
-    list_push_front(&pool->fresh[order], &extent->link);
-    pool->n_fresh[order]++;
+    extent->paid_slabs = extent_all_slabs(extent);
+    list_push_front(&pool->fresh[extent->node][order], &extent->link);
+    pool->n_fresh[extent->node][order]++;
     pool->fresh_bytes += extent_bytes(extent);
 }
 
@@ -185,6 +208,7 @@ static void note_achieved(struct pool *pool, const struct extent *extent)
     else
         pool->achieved = extent->work.n_collapsed > 0 ? "collapse" : "thp";
     pool->stats->collapse_total += extent->work.n_collapsed;
+    pool->stats->misplaced_bytes_total += (uint64_t)extent->work.n_misplaced << SUPERSLAB_SHIFT;
 }
 
 static void note_failure(struct pool *pool, const struct extent *extent, int error)
@@ -202,14 +226,25 @@ static void note_failure(struct pool *pool, const struct extent *extent, int err
                                          : ", will try again");
 }
 
+/* Begun before pressure came, and more than is to be held now. */
+static bool is_surplus(const struct pool *pool, const struct extent *extent)
+{
+    uint64_t n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
+    unsigned order = extent_order(extent->n_slabs);
+    if (pool->mode < POOL_NO_SPARE)
+        return false;
+    plan(pool, 0, n_wanted);
+    return pool->n_fresh[extent->node][order] >= n_wanted[extent->node][order];
+}
+
 static void prewarm_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
     struct pool *pool = extent->work.owner;
     pool->n_jobs--;
-    pool->n_warming[extent_order(extent->n_slabs)]--;
+    pool->n_warming[extent->node][extent_order(extent->n_slabs)]--;
     pool->warming_bytes -= extent_bytes(extent);
-    if (job->cancelled || pool->mode == POOL_CLOSED) {
+    if (job->cancelled || is_surplus(pool, extent)) {
         extent_discard(extent);
         return;
     }
@@ -225,34 +260,36 @@ static void prewarm_done(struct worker_job *job)
     schedule_tick(pool);
 }
 
-/* The order that is furthest below what is wanted of it, or POOL_N_ORDERS: none is, or there is no
- * room. */
-static unsigned neediest_order(const struct pool *pool)
+/* What is furthest below what is wanted of it. False: nothing is, or there is no room for it. */
+static bool find_neediest(const struct pool *pool, unsigned *node_out, unsigned *order_out)
 {
-    unsigned neediest = POOL_N_ORDERS;
-    uint64_t largest = 0, n_wanted[POOL_N_ORDERS];
+    uint64_t largest = 0, n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
     plan(pool, pool->recycled_bytes, n_wanted);
-    for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        uint64_t n_have = pool->n_fresh[order] + pool->n_warming[order];
-        if (n_wanted[order] <= n_have ||
-            stock_bytes(pool) + order_bytes(order) > pool->settings.max_bytes)
-            continue;
-        if ((n_wanted[order] - n_have) * order_bytes(order) > largest) {
-            largest = (n_wanted[order] - n_have) * order_bytes(order);
-            neediest = order;
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++) {
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
+            uint64_t n_have = pool->n_fresh[node][order] + pool->n_warming[node][order];
+            if (n_wanted[node][order] <= n_have ||
+                stock_bytes(pool) + order_bytes(order) > pool->settings.max_bytes)
+                continue;
+            uint64_t missing = (n_wanted[node][order] - n_have) * order_bytes(order);
+            if (missing > largest) {
+                largest = missing;
+                *node_out = node;
+                *order_out = order;
+            }
         }
     }
-    return neediest;
+    return largest > 0;
 }
 
-static bool begin_prewarm(struct pool *pool, unsigned order)
+static bool begin_prewarm(struct pool *pool, unsigned node, unsigned order)
 {
     enum extent_backing backing = pool->settings.backing;
     if (backing == BACKING_HUGETLB && pool->hugetlb_failed)
         backing = BACKING_AUTO;
     struct extent *extent;
     if (!stats_fds_available(pool->stats, FDS_FOR_STOCK, 1) ||
-        !cgroup_has_room(pool->cgroup, order_bytes(order))) {
+        !cgroup_has_room(pool->cgroup, order_bytes(order), CGROUP_PAYS_ITSELF)) {
         pool->retry_ms = clock_now_ms() + RETRY_MS;
         schedule_tick(pool);
         return false;
@@ -264,9 +301,11 @@ static bool begin_prewarm(struct pool *pool, unsigned order)
     }
     cgroup_take(pool->cgroup, order_bytes(order));
     pool->n_jobs++;
-    pool->n_warming[order]++;
+    pool->n_warming[node][order]++;
     pool->warming_bytes += extent_bytes(extent);
+    extent->node = node;
     extent->work.owner = pool;
+    extent->work.binding = topology_binding(pool->topology, node);
     extent->work.job.run = prewarm_run;
     extent->work.job.done = prewarm_done;
     workers_submit(pool->workers, &extent->work.job, WORKER_BACKGROUND);
@@ -278,11 +317,10 @@ static void refill(struct pool *pool)
     if (pool->mode != POOL_OPEN || clock_now_ms() < pool->retry_ms)
         return;
     pool->retry_ms = 0;
-    while (pool->n_jobs < N_JOBS_MAX) {
-        unsigned order = neediest_order(pool);
-        if (order == POOL_N_ORDERS || !begin_prewarm(pool, order))
-            return;
-    }
+    unsigned node, order;
+    while (pool->n_jobs < N_JOBS_MAX && find_neediest(pool, &node, &order) &&
+           begin_prewarm(pool, node, order))
+        ;
 }
 
 /* ---- recycling ---- */
@@ -308,6 +346,7 @@ void pool_put_recycled(struct pool *pool, struct extent *extent)
     }
     unsigned order = extent_order(extent->n_slabs);
     extent_change_state(extent, EXTENT_RECYCLED);
+    extent->paid_slabs = extent_all_slabs(extent);
     extent->due_ms = clock_now_ms() + pool->settings.recycled_ms;
     list_push_front(&user->shelf[order], &extent->link);
     list_push_back(&pool->recycled, &extent->age_link);
@@ -343,17 +382,19 @@ static uint64_t drop_recycled(struct pool *pool, uint64_t due_ms)
 
 /* ---- giving back ---- */
 
-/* Per order, down to what is wanted of it by the same plan as neediest_order()'s: what is dropped
- * is not made again. */
+/* Down to what is wanted, by the same plan as find_neediest()'s: what is dropped is not made again.
+ */
 static uint64_t drop_fresh(struct pool *pool)
 {
-    uint64_t n_bytes = 0, n_wanted[POOL_N_ORDERS];
+    uint64_t n_bytes = 0, n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
     plan(pool, 0, n_wanted);
-    for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        while (pool->n_fresh[order] > n_wanted[order]) {
-            struct list *coldest = pool->fresh[order].prev;
-            n_bytes += order_bytes(order);
-            extent_discard(take_off(pool, list_entry(coldest, struct extent, link)));
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++) {
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
+            while (pool->n_fresh[node][order] > n_wanted[node][order]) {
+                struct list *coldest = pool->fresh[node][order].prev;
+                n_bytes += order_bytes(order);
+                extent_discard(take_off(pool, list_entry(coldest, struct extent, link)));
+            }
         }
     }
     return n_bytes;
@@ -361,16 +402,21 @@ static uint64_t drop_fresh(struct pool *pool)
 
 uint64_t pool_trim(struct pool *pool)
 {
-    forget_demand(pool);
+    demand_forget(&pool->demand);
     return drop_recycled(pool, UINT64_MAX) + drop_fresh(pool);
 }
 
 static void shrink(struct pool *pool)
 {
     uint64_t target = pool_target_bytes(pool);
-    uint64_t slack = (target >> SLACK_SHIFT) + order_bytes(EXTENT_MAX_ORDER);
+    /* While there is demand; an idle host goes down to the minimum. */
+    uint64_t slack = demand_is_over(&pool->demand)
+                         ? SUPERSLAB_BYTES - 1
+                         : (target >> SLACK_SHIFT) + order_bytes(EXTENT_MAX_ORDER);
     if (pool->mode >= POOL_NO_SPARE)
         drop_recycled(pool, UINT64_MAX);
+    if (pool->mode >= POOL_MINIMUM) /* what is dropped now is not to be made again unasked */
+        demand_forget(&pool->demand);
     if (pool->mode >= POOL_NO_SPARE || pool->fresh_bytes > target + slack)
         drop_fresh(pool);
 }
@@ -384,27 +430,31 @@ static void on_refill(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *data)
+void pool_tick(struct pool *pool)
 {
-    (void)fd;
-    (void)what;
-    struct pool *pool = data;
-    turn_begin();
-    fade_demand(pool);
+    demand_fade(&pool->demand);
+    fairshare_fade(&pool->fairshare);
     drop_recycled(pool, clock_now_ms());
     shrink(pool);
     refill(pool);
     schedule_tick(pool);
-    turn_end();
     check_debug(pool_is_valid(pool));
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    turn_begin();
+    pool_tick(data);
+    turn_end();
 }
 
 uint64_t pool_ask(struct pool *pool, uint64_t n_bytes)
 {
     if (n_bytes > pool->settings.max_bytes)
         n_bytes = pool->settings.max_bytes;
-    if (n_bytes > pool->peak_bytes)
-        pool->peak_bytes = n_bytes;
+    demand_ask(&pool->demand, n_bytes);
     refill(pool);
     schedule_tick(pool);
     return pool_target_bytes(pool);
@@ -432,17 +482,20 @@ void pool_apply(struct pool *pool, const struct pool_settings *settings)
 
 int pool_init(struct pool *pool, const struct pool_settings *settings, struct event_base *base,
               struct extents *extents, struct workers *workers, struct cgroup *cgroup,
-              struct stats *stats)
+              const struct topology *topology, struct stats *stats)
 {
     *pool = (struct pool){.settings = *settings,
+                          .topology = topology,
                           .extents = extents,
                           .workers = workers,
                           .cgroup = cgroup,
                           .stats = stats,
                           .achieved = "none"};
-    for (unsigned order = 0; order < POOL_N_ORDERS; order++)
-        list_init(&pool->fresh[order]);
+    for (unsigned node = 0; node < TOPOLOGY_MAX_NODES; node++)
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++)
+            list_init(&pool->fresh[node][order]);
     list_init(&pool->recycled);
+    fairshare_init(&pool->fairshare);
     pool->tick_event = evtimer_new(base, on_tick, pool);
     pool->refill_event = evtimer_new(base, on_refill, pool);
     if (!pool->tick_event || !pool->refill_event)
@@ -457,6 +510,7 @@ void pool_deinit(struct pool *pool)
         return;
     pool->mode = POOL_CLOSED;
     pool_trim(pool);
+    fairshare_deinit(&pool->fairshare);
     if (pool->tick_event)
         event_free(pool->tick_event);
     if (pool->refill_event)
@@ -465,12 +519,30 @@ void pool_deinit(struct pool *pool)
     pool->refill_event = NULL;
 }
 
+uint64_t pool_n_fresh(const struct pool *pool, unsigned order)
+{
+    uint64_t n = 0;
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++)
+        n += pool->n_fresh[node][order];
+    return n;
+}
+
+void pool_describe_node(const struct pool *pool, unsigned node, struct pool_node *node_out)
+{
+    *node_out = (struct pool_node){.id = pool->topology->nodes[node].id,
+                                   .fresh_bytes = fresh_bytes_on(pool, node),
+                                   .n_leases = pool->n_leases[node],
+                                   .n_remote = pool->n_remote[node]};
+}
+
 uint64_t pool_huge_bytes(const struct pool *pool, unsigned order)
 {
     uint64_t n_bytes = 0;
-    list_for_each(it, &pool->fresh[order])
-    {
-        n_bytes += extent_huge_bytes(list_entry(it, struct extent, link));
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++) {
+        list_for_each(it, &pool->fresh[node][order])
+        {
+            n_bytes += extent_huge_bytes(list_entry(it, struct extent, link));
+        }
     }
     list_for_each(it, &pool->recycled)
     {
@@ -487,21 +559,29 @@ const char *pool_backing_name(enum extent_backing backing)
     return names[backing];
 }
 
+/* False: an extent is where it does not belong, or they are not as many as counted. */
+static bool fresh_list_is_valid(const struct pool *pool, unsigned node, unsigned order)
+{
+    uint64_t n = 0;
+    list_for_each(it, &pool->fresh[node][order])
+    {
+        const struct extent *extent = list_entry(it, struct extent, link);
+        if (extent->state != EXTENT_STOCK || extent_order(extent->n_slabs) != order ||
+            extent->node != node)
+            return false;
+        n++;
+    }
+    return n == pool->n_fresh[node][order];
+}
+
 bool pool_is_valid(const struct pool *pool)
 {
     uint64_t fresh_bytes = 0, recycled_bytes = 0;
-    for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-        uint64_t n = 0;
-        list_for_each(it, &pool->fresh[order])
-        {
-            const struct extent *extent = list_entry(it, struct extent, link);
-            if (extent->state != EXTENT_STOCK || extent_order(extent->n_slabs) != order)
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++) {
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++)
+            if (!fresh_list_is_valid(pool, node, order))
                 return false;
-            n++;
-        }
-        if (n != pool->n_fresh[order])
-            return false;
-        fresh_bytes += n * order_bytes(order);
+        fresh_bytes += fresh_bytes_on(pool, node);
     }
     list_for_each(it, &pool->recycled)
     {

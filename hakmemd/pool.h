@@ -2,10 +2,14 @@
  * The stock: prewarmed extents that wait for a client. Fresh ones for anybody, recycled ones for
  * the user whose they were.
  *
- * How much: between pool.min and pool.max, following demand. The target is twice what the busiest
- * second of late has taken; it fades by a 32nd a second, so that bursts that come again find it
- * there, and an idle host shrinks to the minimum. Which sizes: pool.min is split over all of them,
- * the rest as they were asked for.
+ * How much: between pool.min and pool.max, following demand: what the busiest second of late calls
+ * for (demand.h). An idle host shrinks to the minimum. Which sizes, and on which NUMA node:
+ * pool.min is split over all of them, the rest as they were asked for.
+ *
+ * An extent is made on a node and belongs to it from then on. A client gets what is on its own node
+ * before what is further away, and that before something cold: memory that is far is slower by
+ * half, memory that is cold by ten times. Where the kernel had to put its pages elsewhere it is
+ * kept as what it was made for all the same, and counted: to make it again would only fail again.
  *
  * Invariants: fresh_bytes and recycled_bytes are the sums over the lists; fresh + warming +
  * recycled never grow past pool.max. Nothing is prewarmed above the target, nothing dropped below
@@ -22,9 +26,12 @@
 
 #include "common/list.h"
 #include "hakmemd/cgroup.h"
+#include "hakmemd/demand.h"
 #include "hakmemd/extent.h"
+#include "hakmemd/fairshare.h"
+#include "hakmemd/topology.h"
 
-#define POOL_N_ORDERS (EXTENT_MAX_ORDER + 1)
+#define POOL_N_ORDERS DEMAND_N_ORDERS
 
 struct event;
 struct event_base;
@@ -50,16 +57,19 @@ struct pool {
     struct extents *extents;
     struct workers *workers;
     struct cgroup *cgroup; /* the daemon's own: prewarmed pages are charged to it. May be NULL */
+    const struct topology *topology;
     struct stats *stats;
     struct event *tick_event; /* pending only while there is something to age */
     struct event *refill_event;
     enum pool_mode mode;
     bool hugetlb_failed; /* fall back to 2 MiB shmem pages until the next reload */
 
-    struct list fresh[POOL_N_ORDERS]; /* extent.link, warmest first */
-    uint64_t n_fresh[POOL_N_ORDERS];
+    struct list fresh[TOPOLOGY_MAX_NODES][POOL_N_ORDERS]; /* extent.link, warmest first */
+    uint64_t n_fresh[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
     uint64_t fresh_bytes;
-    uint64_t n_warming[POOL_N_ORDERS];
+    uint64_t n_warming[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
+    uint64_t n_leases[TOPOLOGY_MAX_NODES]; /* to a node's clients */
+    uint64_t n_remote[TOPOLOGY_MAX_NODES]; /* of those, from another node's stock */
     uint64_t warming_bytes;
     unsigned n_jobs;
     uint64_t retry_ms; /* no prewarming before that: the last one failed */
@@ -68,34 +78,42 @@ struct pool {
     uint64_t n_recycled[POOL_N_ORDERS];
     uint64_t recycled_bytes;
 
-    uint64_t second_bytes; /* taken in this second */
-    uint64_t peak_bytes;   /* in the busiest one, faded */
-    uint64_t rate_bytes;   /* per second, averaged */
-    uint64_t demand_bytes[POOL_N_ORDERS];
+    struct demand demand;
+    struct fairshare fairshare;
 
     const char *achieved; /* backing of the last extent prewarmed, as measured */
 };
 
-/* 0 or -ENOMEM. Begins to prewarm. `cgroup` is borrowed, and may be NULL. */
+/* A NUMA node as it is shown. */
+struct pool_node {
+    int id; /* the kernel's number */
+    uint64_t fresh_bytes;
+    uint64_t n_leases; /* to its clients */
+    uint64_t n_remote; /* of those, from other nodes' stock */
+};
+
+/* 0 or -ENOMEM. Begins to prewarm. Pointers are borrowed; `cgroup` may be NULL. */
 int pool_init(struct pool *pool, const struct pool_settings *settings, struct event_base *base,
               struct extents *extents, struct workers *workers, struct cgroup *cgroup,
-              struct stats *stats);
+              const struct topology *topology, struct stats *stats);
 /* Discards the stock. Before workers_free(). */
 void pool_deinit(struct pool *pool);
 void pool_apply(struct pool *pool, const struct pool_settings *settings);
 void pool_set_mode(struct pool *pool, enum pool_mode mode);
 
 /* The largest extent of the user's own shelf of an order from `low` to `high`, RECYCLED and off it;
- * or NULL. */
-struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned low,
-                                  unsigned high);
-/* The same of the fresh stock; STOCK and off it. */
-struct extent *pool_take_fresh(struct pool *pool, unsigned low, unsigned high);
+ * or NULL. Of several the one on `node` (which may be TOPOLOGY_ANY_NODE, as below). */
+struct extent *pool_take_recycled(struct pool *pool, struct quota_user *user, unsigned node,
+                                  unsigned low, unsigned high);
+/* The same of the fresh stock, from the nearest node that has any, within the user's fair share;
+ * STOCK and off it. */
+struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsigned node,
+                               unsigned low, unsigned high);
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
-int pool_make_cold(struct pool *pool, unsigned order, struct extent **extent_out);
-/* Tells what a client took, from wherever: n_bytes, for want of an extent of `order`. Refills soon.
- */
-void pool_note_demand(struct pool *pool, unsigned order, uint64_t n_bytes);
+int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out);
+/* Tells what a client took, from wherever: n_bytes, for want of an extent of `order` on `node`.
+ * Refills soon. */
+void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes);
 
 /* Is there room on the shelves for this much more? */
 bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes);
@@ -111,6 +129,12 @@ uint64_t pool_ask(struct pool *pool, uint64_t n_bytes);
  */
 uint64_t pool_trim(struct pool *pool);
 uint64_t pool_target_bytes(const struct pool *pool);
+/* A second is over: demand fades, what is old goes. By the pool's own timer. */
+void pool_tick(struct pool *pool);
+
+/* Fresh extents of one order, on all nodes. */
+uint64_t pool_n_fresh(const struct pool *pool, unsigned order);
+void pool_describe_node(const struct pool *pool, unsigned node, struct pool_node *node_out);
 /* Bytes of 2 MiB pages in stock of one order. */
 uint64_t pool_huge_bytes(const struct pool *pool, unsigned order);
 

@@ -8,12 +8,12 @@
  * SOME 4 critical  and lease nothing but what a user has on its own shelf; clients are told
  * CRITICAL
  *
- * Each sign of pressure goes one step up, at most one a second; each quiet spell of several seconds
- * one step down: so that the daemon does not free and prewarm in turns. Leased ACTIVE memory is
- * never touched.
+ * Each sign of pressure goes one step up, at most ten in the time of a quiet spell; each quiet
+ * spell one step down. So that the daemon does not free and prewarm in turns, a relapse (a sign
+ * soon after a step down) doubles the spell, up to 64 times, until calm lasts; and what is dropped
+ * on level 3 is not made again before it is asked for. Leased ACTIVE memory is never touched.
  *
- * The signs: PSI triggers, of the file systemd names in $MEMORY_PRESSURE_WATCH or of the host;
- * where the kernel has no PSI, MemAvailable, looked at every few seconds. Loop thread only.
+ * Where the signs come from: signs.h. Loop thread only.
  */
 #ifndef HAKMEMD_PRESSURE_H
 #define HAKMEMD_PRESSURE_H
@@ -25,13 +25,14 @@
 #include "hakmemd/client.h"
 #include "hakmemd/pool.h"
 #include "hakmemd/reclaim.h"
+#include "hakmemd/signs.h"
 
 #define PRESSURE_N_STEPS 5
 
 struct pressure_settings {
     bool enabled;
     uint64_t some_us;  /* stall of some task within a window that counts as a sign */
-    uint64_t quiet_ms; /* without a sign for this long: one step down */
+    uint64_t quiet_ms; /* without a sign for this long: one step down. See pressure_spell_ms() */
 };
 
 struct pressure {
@@ -43,19 +44,18 @@ struct pressure {
     struct stats *stats;
     unsigned step;
     bool drained;
-    const char *source;
-    int trigger_fd; /* PSI, armed; closing it disarms it */
-    int epoll_fd;   /* libevent knows no POLLPRI: an epoll of its own, readable to libevent */
-    struct event *trigger;    /* epoll_fd */
+    struct signs signs;
     struct event *step_timer; /* pending while step > 0: one down */
-    struct event *poll_timer; /* where there is no PSI */
     uint64_t last_step_ms;
+    bool last_was_down;
+    unsigned n_relapses; /* of late */
 };
 
-/* 0 or -ENOMEM. That no source could be opened is no error: pressure_source() says so. */
+/* 0 or -ENOMEM. That no sign can be watched for is no error: signs_source() says so. */
 int pressure_init(struct pressure *pressure, const struct pressure_settings *settings,
-                  struct event_base *base, struct pool *pool, struct reclaim *reclaim,
-                  struct list *clients, bool *refusing, struct stats *stats);
+                  const struct host *host, const struct cgroups *cgroups, struct event_base *base,
+                  struct pool *pool, struct reclaim *reclaim, struct list *clients, bool *refusing,
+                  struct stats *stats);
 void pressure_deinit(struct pressure *pressure);
 /* Whether and how PSI is watched changes with a restart only. */
 void pressure_apply(struct pressure *pressure, const struct pressure_settings *settings);
@@ -68,9 +68,9 @@ void pressure_fall(struct pressure *pressure);
 /* Drained: the stock is dropped whatever the pressure, until resumed. */
 void pressure_set_drained(struct pressure *pressure, bool drained);
 
+/* The quiet spell in force. */
+uint64_t pressure_spell_ms(const struct pressure *pressure);
 /* What clients are told. */
 enum ledger_pressure pressure_level(const struct pressure *pressure);
-/* "psi", "meminfo" or "none". */
-const char *pressure_source(const struct pressure *pressure);
 
 #endif

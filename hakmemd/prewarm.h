@@ -20,9 +20,20 @@
 #include "hakmemd/extent.h"
 #include "hakmemd/memfd.h"
 
-/* A worker_job run(): gives work.backing pages to all of the extent. Fills work.huge_slabs,
- * n_collapsed, error. */
+/* A worker_job run(): gives work.backing pages on node work.binding to all of the extent. Fills
+ * work.huge_slabs, n_collapsed, n_misplaced, error. */
 void prewarm_run(struct worker_job *job);
+
+/*
+ * Has the kernel take what this thread touches from now on from that NUMA node (its kernel's
+ * number) if it can; TOPOLOGY_UNBOUND: no change, no system call.
+ *
+ * The thread's policy rather than the mapping's: mbind(2) of a shared mapping stays with the file,
+ * and would also bind what the program touches later, after a reclaim, when its own processor is
+ * the better judge. Preferred rather than bound: a node that is full is no reason for an extent to
+ * fail. What came of it is measured.
+ */
+void prewarm_bind(int binding);
 
 /* The same for the SuperSlabs of `slabs` of a mapping; *huge_slabs_out is of these. 0 or a negative
  * errno. */

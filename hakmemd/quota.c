@@ -113,6 +113,7 @@ int quota_user_ref(struct quota *quota, uid_t uid, struct quota_user **user_out)
     user->n_refs = 1;
     for (size_t i = 0; i <= EXTENT_MAX_ORDER; i++)
         list_init(&user->shelf[i]);
+    list_init(&user->taker_link);
     list_init(&user->in_flight);
     list_push_back(bucket(quota, uid), &user->link);
     *user_out = user;
@@ -169,15 +170,6 @@ static int charge_within(struct quota_charge *charge, struct quota_user *user,
     return 0;
 }
 
-void quota_charge_lower(struct quota_charge *charge, uint64_t amount)
-{
-    struct quota_user *user = charge->user;
-    check_or_trap(user && amount <= charge->amount &&
-                  user->used[charge->resource] >= charge->amount);
-    user->used[charge->resource] -= charge->amount - amount;
-    charge->amount = amount;
-}
-
 int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
                  uint64_t amount)
 {
@@ -188,6 +180,15 @@ int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
                       enum quota_resource resource, uint64_t amount)
 {
     return charge_within(charge, user, resource, amount, UINT64_MAX);
+}
+
+void quota_charge_lower(struct quota_charge *charge, uint64_t amount)
+{
+    struct quota_user *user = charge->user;
+    check_or_trap(user && amount <= charge->amount &&
+                  user->used[charge->resource] >= charge->amount);
+    user->used[charge->resource] -= charge->amount - amount;
+    charge->amount = amount;
 }
 
 void quota_discharge(struct quota_charge *charge)

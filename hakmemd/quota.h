@@ -93,6 +93,9 @@ struct quota_user {
     struct quota_limits override;
     bool has_override;                       /* holds one of n_refs */
     struct list shelf[EXTENT_MAX_ORDER + 1]; /* extents recycled for this user; pool.c's */
+    struct list taker_link;                  /* fairshare.takers; this and the following: its */
+    uint64_t asked_bytes;
+    uint64_t taken_bytes;
     struct list in_flight;                   /* peers with descriptors in flight; peer.c's */
     uint64_t swept_ms;                       /* when in_flight was last looked through; peer.c's */
 };
@@ -120,12 +123,12 @@ struct quota_limits quota_user_limits(const struct quota_user *user);
 /* Charges the user. 0, or QUOTA_EXCEEDED (nothing is charged then). `charge` must be uncharged. */
 int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
                  uint64_t amount);
-/* Gives back what of the charge is above `amount`. */
-void quota_charge_lower(struct quota_charge *charge, uint64_t amount);
 /* Charges beyond the limit if need be: what is held already, whatever the limit is now.
  * QUOTA_EXCEEDED: the sum would overflow. */
 int quota_charge_held(struct quota_charge *charge, struct quota_user *user,
                       enum quota_resource resource, uint64_t amount);
+/* Gives back what of the charge is above `amount`. */
+void quota_charge_lower(struct quota_charge *charge, uint64_t amount);
 /* The charge's destructor. Uncharged: does nothing. */
 void quota_discharge(struct quota_charge *charge);
 /* How much of a resource the user may still be charged for. */

@@ -46,14 +46,14 @@ static void punch_done(struct worker_job *job)
     bool is_punched = !job->cancelled && punch->error == 0;
     enum slab_state next = is_punched ? SLAB_RECLAIMED : SLAB_IDLE;
 
+    if (!job->cancelled) /* even a failed one may have taken some */
+        client_note_punched(extent, punch->slabs);
     for (uint32_t i = 0; i < extent->n_slabs; i++) {
         if (!(punch->slabs & 1u << i))
             continue;
         /* A client that changed the word meanwhile, as it must not, keeps what it wrote. */
         ledger_slab_change(&client->ledger->slots[extent->first_slot + i], punch->words[i],
                            LEDGER_DAEMON, next);
-        if (!job->cancelled) /* even a failed one may have taken some */
-            extent->punched_slabs |= (uint16_t)(1u << i);
         if (is_punched)
             stats_of(extent)->reclaimed_bytes_total += SUPERSLAB_BYTES;
     }

@@ -1,6 +1,7 @@
 /* See request.h. */
 #include "hakmemd/request.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,7 @@
 /* Clients may claim what they like; their sum must not overflow. */
 #define HELD_MAX_BYTES (UINT64_C(1) << 44)
 
-/* Features of a Hello and its answer. */
-#define FEATURE_REATTACH UINT64_C(1)
+static_assert(STORE_TOKEN_BYTES == WIRE_TOKEN_BYTES, "what is recorded is what is shown");
 
 /* Everything a handler function needs. */
 struct request_call {
@@ -227,6 +227,7 @@ static void serve_hello(struct request_call *call)
     call->peer->client = client;
     note_held(call, client, hello);
     client_set_pressure(client, pressure_level(call->handler->control->pressure));
+    lease_set_cpu(call->handler->control->leases, client, hello->cpu_plus_one);
     hakmem__hello_reply__init(&out);
     /* A client that gets no memory now is a client all the same: it asks again, and is told then
      * why not. */
@@ -239,8 +240,8 @@ static void serve_hello(struct request_call *call)
     out.ledger_slots = client->n_slots;
     out.max_client_bytes = quota_user_limits(client->user).bytes_per_client;
     out.reattached = is_back;
-    if ((hello->features & FEATURE_REATTACH) && client->id != 0) {
-        out.features = FEATURE_REATTACH;
+    if ((hello->features & WIRE_FEATURE_REATTACH) && client->id != 0) {
+        out.features = WIRE_FEATURE_REATTACH;
         out.client_id = client->id;
         out.reattach_token.data = client->token;
         out.reattach_token.len = sizeof(client->token);
@@ -271,6 +272,7 @@ static void serve_lease(struct request_call *call)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_INVALID, "n_slabs or run_slabs out of range", "");
         return;
     }
+    lease_set_cpu(call->handler->control->leases, call->peer->client, lease->cpu_plus_one);
     int r = lease_grant(call->handler->control->leases, call->peer->client, lease->n_slabs,
                         lease->run_slabs, call->peer->max_fds, grants, &n_grants);
     if (r != 0) {

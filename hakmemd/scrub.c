@@ -80,6 +80,7 @@ void scrub_run(struct worker_job *job)
     work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
     if (work->error < 0)
         return;
+    prewarm_bind(work->binding);
     work->error = clear_and_fill(extent, &mapping);
     memfd_unmap(&mapping);
 }
@@ -126,7 +127,7 @@ static bool is_worth_scrubbing(const struct scrub *scrub, const struct extent *e
 {
     return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
            pool_wants_recycled(scrub->pool, extent_bytes(extent)) &&
-           cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent));
+           cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent), CGROUP_PAYS_ITSELF);
 }
 
 static void begin_scrub(struct scrub *scrub, struct extent *extent)
@@ -134,6 +135,7 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
     struct extent_work *work = &extent->work;
     extent_change_state(extent, EXTENT_SCRUBBING);
     work->keep_slabs = slabs_to_keep(extent);
+    work->binding = topology_binding(scrub->pool->topology, extent->node);
     cgroup_take(scrub->pool->cgroup, missing_bytes(extent));
     work->owner = scrub;
     work->job.run = scrub_run;

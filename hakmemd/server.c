@@ -257,7 +257,8 @@ static void on_stop(evutil_socket_t signal_number, short what, void *data)
 
 static struct core_settings core_settings(const struct server_settings *settings)
 {
-    return (struct core_settings){.pool = settings->pool,
+    return (struct core_settings){.host = settings->host,
+                                  .pool = settings->pool,
                                   .idle_ms = settings->idle_ms,
                                   .reuse = settings->reuse,
                                   .quota = settings->quota,

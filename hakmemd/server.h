@@ -17,6 +17,7 @@
 
 /* The whole configuration, module by module. config.c fills it in. */
 struct server_settings {
+    struct host host;      /* with a restart only */
     char socket_path[108]; /* sockaddr_un's */
     unsigned socket_mode;
     enum log_level log_level;

@@ -33,6 +33,8 @@ struct stats {
     uint64_t denied_busy_total;
     uint64_t prewarm_errors_total;
     uint64_t collapse_total;
+    uint64_t remote_leases_total;   /* served from another NUMA node than the client's */
+    uint64_t misplaced_bytes_total; /* prewarmed, but not on the node they were meant for */
     uint64_t connections_total;
     uint64_t accept_errors_total;
     uint64_t protocol_errors_total;

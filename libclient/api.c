@@ -9,9 +9,11 @@
 #include "common/check.h"
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/report.h"
 #include "libclient/runs.h"
+#include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
 #include "libclient/stats.h"
@@ -28,6 +30,8 @@ EXPORT const char *hak_version(void)
 
 EXPORT enum hak_owner hak_owns(const void *pointer)
 {
+    if (settings.check && guard_owns(pointer))
+        return HAK_OWNER_PRIVATE;
     if (!window_contains(pointer) || !window_is_known(window_index(pointer)))
         return HAK_OWNER_NONE;
     const struct superslab *slab = window_slab(window_index(pointer));
@@ -106,3 +110,12 @@ EXPORT int mallopt(int parameter, int value)
     (void)value;
     return 1;
 }
+
+#ifdef HAKMEM_DEBUG
+/* For tests, which look it up by name: do the heap's invariants hold at this moment? */
+bool hak_debug_heap_is_valid(void);
+EXPORT bool hak_debug_heap_is_valid(void)
+{
+    return !heap_is_set_up() || (span_bins_are_valid() && runs_are_valid());
+}
+#endif

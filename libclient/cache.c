@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libclient/lock.h"
+#include "libclient/probe.h"
 #include "libclient/span.h"
 #include "libclient/publish.h"
 
@@ -123,6 +124,35 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
     cache->limit[class] = (uint16_t)limit;
 }
 
+enum age {
+    AGE_NEW,      /* limit: one below what was taken, so that the last of it to come back is seen */
+    AGE_RETURNED, /* limit: what was taken */
+    AGE_GROWN     /* stack_first[] and what comes of it */
+};
+
+static void set_age(struct cache *cache, unsigned class, enum age age)
+{
+    unsigned taken = cache->taken[class];
+    if (taken >= stack_first[class])
+        age = AGE_GROWN;
+    cache->age[class] = (uint8_t)age;
+    if (age == AGE_GROWN)
+        set_limit(cache, class, stack_first[class]);
+    else
+        set_limit(cache, class, age == AGE_NEW && taken > 0 ? taken - 1 : taken);
+}
+
+/* `block` would be the last of what was taken to come back, or one too many. */
+static void grow_up(struct cache *cache, unsigned class, void *block)
+{
+    unsigned count = stack_count(cache, class);
+    void *all[STACK_FIRST_BLOCKS + 1];
+    all[0] = block;
+    memcpy(all + 1, stack_bottom(cache, class) + 1, count * sizeof(*all));
+    span_check_cached(class, all, count + 1);
+    set_age(cache, class, count < cache->taken[class] ? AGE_RETURNED : AGE_GROWN);
+}
+
 static void set_up(struct cache *cache, unsigned arena)
 {
     memset(cache, 0, sizeof(*cache));
@@ -137,7 +167,7 @@ static void set_up(struct cache *cache, unsigned arena)
         size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
         *bottom = NULL;
         cache->top[class] = bottom;
-        set_limit(cache, class, stack_first[class]);
+        set_age(cache, class, AGE_NEW);
         cache->batch[class] = (uint16_t)clamp(batch, 1, (stack_first[class] + 1u) / 2);
     }
     if (!fast_path)
@@ -165,6 +195,7 @@ static void flush(struct cache *cache, unsigned class, unsigned n)
 
     if (n == 0)
         return;
+    PROBE2(flush, (size_t)sizeclasses[class].block_bytes, n);
     while (n > 0) {
         unsigned n_going = n < FLUSH_PART_BLOCKS ? n : FLUSH_PART_BLOCKS;
         unsigned n_staying = stack_count(cache, class) - n_going;
@@ -272,6 +303,8 @@ unsigned cache_fill(unsigned class, unsigned n)
     struct cache *cache = own_cache();
     if (!cache)
         return 0;
+    if (cache->age[class] != AGE_GROWN)
+        set_age(cache, class, AGE_GROWN);
     while (stack_count(cache, class) < n) {
         unsigned room = stack_room(cache, class);
         if (room == 0) {
@@ -308,19 +341,31 @@ void *cache_take_slow(unsigned class)
         cache->top[class]--;
         return block;
     }
+    bool is_grown = cache->age[class] == AGE_GROWN;
+    if (!is_grown)
+        set_limit(cache, class, stack_first[class]); /* until they are here */
     unsigned n = cache->batch[class];
     unsigned room = stack_room(cache, class);
     unsigned got = span_take(cache->arena, class, cache->top[class] + 1, n < room ? n : room);
-    if (got == 0)
+    if (got == 0) {
+        if (!is_grown)
+            set_age(cache, class, cache->age[class]);
         return NULL;
+    }
     block = cache->top[class][got];
     cache->top[class] += got - 1;
+    if (!is_grown) {
+        cache->taken[class] = (uint16_t)(cache->taken[class] + got);
+        set_age(cache, class, cache->age[class]);
+    }
+    PROBE2(refill, (size_t)sizeclasses[class].block_bytes, got);
     atomic_add_relaxed(&n_refills, 1); /* a figure */
     if (cache->is_active[class]) {
         /* Again already: bigger batches, and room for them. */
-        if (n >= room / 2)
+        if (is_grown && n >= room / 2)
             grow_limit(cache, class);
-        cache->batch[class] = (uint16_t)clamp(n * 2, 1, (cache->limit[class] + 1u) / 2);
+        unsigned limit = is_grown ? cache->limit[class] : stack_first[class];
+        cache->batch[class] = (uint16_t)clamp(n * 2, 1, (limit + 1) / 2);
     }
     cache->is_active[class] = true;
     publish(cache, class);
@@ -335,6 +380,8 @@ void cache_give_slow(unsigned class, void *block)
         span_give(class, &block, 1);
         return;
     }
+    if (stack_room(cache, class) == 0 && cache->age[class] != AGE_GROWN)
+        grow_up(cache, class, block);
     if (stack_room(cache, class) == 0) {
         if (!cache->is_active[class] || !grow_limit(cache, class))
             flush(cache, class, (stack_count(cache, class) + 1) / 2);

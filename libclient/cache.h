@@ -13,6 +13,11 @@
  * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
  * flush for a while is halved.
  *
+ * At first a stack is young: its limit is no higher than what the thread has taken. When all of
+ * that is back, and when more is given than was taken, the stack's blocks are looked at for misuse;
+ * then it is as any other. So a double or invalid free that comes early is seen at once, at the
+ * cost of two slow paths per thread and class.
+ *
  * Place in the life of a SuperSlab: carved; blocks between the program and their span.
  */
 #ifndef HAKMEM_LIBCLIENT_CACHE_H
@@ -42,6 +47,8 @@ struct cache {
     /* Slow paths only. */
     uint16_t limit[N_SMALL + 1];     /* slots below the fence */
     uint16_t batch[N_SMALL + 1];     /* blocks to ask for at the next refill */
+    uint16_t taken[N_SMALL + 1];     /* from spans, while the stack is young */
+    uint8_t age[N_SMALL + 1];        /* cache.c: enum age */
     uint16_t published[N_SMALL + 1]; /* of this stack, as counted in cache_cached_blocks() */
     uint8_t is_active[N_SMALL + 1];  /* refilled or flushed since the last visit of the scavenger */
     uint32_t n_events;

@@ -4,20 +4,17 @@
 #include <string.h>
 
 #include "common/ledger.h"
+#include "libclient/extentfile.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/originals.h"
+#include "libclient/probe.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
-
-/* Descriptors sit at high numbers; at most this share of RLIMIT_NOFILE. */
-#define DESCRIPTOR_SHARE 4u
 
 /* Memory that no daemon can take back serves as warm memory until it was not wanted for this long.
  */
 #define STALE_IDLE_S 1u
-
-static uint32_t n_descriptors;
 
 static size_t extent_bytes(const struct superslab *slab)
 {
@@ -128,21 +125,9 @@ uint32_t extents_map(struct link_extent *arrived)
         glue_close(arrived->fd);
         return BITMAP_NONE;
     }
-    arrived->fd = glue_descriptor_up(arrived->fd);
-    n_descriptors++;
+    arrived->fd = extentfile_adopt(arrived->fd);
     set_leased(first, arrived, inode, era);
     return first;
-}
-
-/* Forgets the extent's descriptor; closes it if the number still is ours. */
-static void drop_descriptor(struct superslab *slab)
-{
-    if (slab->extent_fd < 0)
-        return;
-    if (glue_inode(slab->extent_fd) == slab->extent_inode)
-        glue_close(slab->extent_fd);
-    slab->extent_fd = -1;
-    n_descriptors--;
 }
 
 bool extents_unmap(uint32_t first)
@@ -171,7 +156,7 @@ bool extents_unmap(uint32_t first)
             extents_deactivate(i);
         return false;
     }
-    drop_descriptor(slab);
+    extentfile_drop(slab);
     originals_forget(first, n_slabs);
     for (uint32_t i = first; i < first + n_slabs; i++) {
         window_slab(i)->backing = SUPERSLAB_UNBACKED;
@@ -197,6 +182,7 @@ enum extents_taken extents_activate(uint32_t index, bool or_cold)
                 glue_populate(window_address(index), SUPERSLAB_BYTES);
             return EXTENTS_TAKEN_WARM;
         case SLAB_RECLAIMED:
+            PROBE2(reclaim__seen, slab->extent_id, window_address(index));
             if (!or_cold)
                 return EXTENTS_GONE;
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
@@ -218,8 +204,11 @@ void extents_deactivate(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
     uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-    if (slot && !change(slot, SLAB_ACTIVE, SLAB_IDLE) &&
-        ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
+    if (!slot)
+        return;
+    if (change(slot, SLAB_ACTIVE, SLAB_IDLE))
+        PROBE2(idle, slab->extent_id, window_address(index));
+    else if (ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
         disown(slab);
 }
 
@@ -346,11 +335,12 @@ uint32_t extents_convert(uint32_t index)
     pin(index, n_slabs);
     size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
     size_t offset = (size_t)(index - first) << SUPERSLAB_SHIFT;
-    bool is_ours = head->extent_fd >= 0 && glue_inode(head->extent_fd) == head->extent_inode;
-    bool is_copy = is_ours && glue_map_copy(at, n_bytes, head->extent_fd, offset);
+    bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
+                   glue_map_copy(at, n_bytes, head->extent_fd, offset);
     if (!is_copy) {
         /*
-         * The program closed our descriptor (or the kernel is out of mappings). A copy by hand is
+         * The program closed our descriptor (or the kernel is out of mappings), or the pages are
+         * of hugetlb: where none are left for the copies, a write would kill. A copy by hand is
          * exact as long as no other thread writes meanwhile; where even that fails, the child gets
          * none of it rather than a share in the parent's.
          */
@@ -365,16 +355,8 @@ uint32_t extents_convert(uint32_t index)
             window_slab(i)->era = ORIGINALS_NO_ERA;
     }
     if (is_copy)
-        originals_watch(index, n_slabs, head->extent_fd, offset);
-    if (!is_any_shared(first))
-        drop_descriptor(head);
+        originals_watch(index, n_slabs);
+    if (!is_any_shared(first) && !originals_are_watched(first))
+        extentfile_drop(head);
     return n_slabs;
-}
-
-bool extents_may_hold_more(void)
-{
-    static uint32_t limit;
-    if (limit == 0)
-        limit = glue_descriptor_limit() / DESCRIPTOR_SHARE;
-    return n_descriptors < limit;
 }

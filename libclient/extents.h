@@ -58,11 +58,8 @@ enum extents_worth extents_worth(uint32_t first);
 /*
  * At fork: pins the slots of the extent's SuperSlabs from `index` on, as far as they are mapped
  * shared, and makes them private copies on write. How many. The descriptor is closed when none is
- * left to convert.
+ * left to convert and no original is to be given back.
  */
 uint32_t extents_convert(uint32_t index);
-
-/* Extents cost a descriptor each until a fork: false when they hold as many as they may. */
-bool extents_may_hold_more(void);
 
 #endif

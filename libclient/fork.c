@@ -9,8 +9,11 @@
 #include "libclient/fork.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -32,8 +35,15 @@
 #define N_SINGLE_LOCKS 4u
 #define N_LOCKS        (N_SINGLE_LOCKS + N_ARENAS * N_SMALL)
 
-/* Written by the one thread that holds all locks. */
+/*
+ * Written by the one thread that holds all locks, or that is the only one. With no other thread
+ * there is nobody to keep out, so that none is taken: to write to them on both sides of a fork
+ * copies a dozen pages on each.
+ */
 static bool was_own[N_LOCKS];
+static bool is_alone;
+/* Alone, and in the midst of this many critical sections. */
+static unsigned own[N_LOCKS], n_own;
 /* The program's signals, which wait while the locks are held: likewise. */
 static sigset_t signals;
 /* prepare() calls in force: glibc's fork() and our _Fork() may nest. */
@@ -86,6 +96,27 @@ static bool try_acquire_all(void)
     return true;
 }
 
+static void note_own(void)
+{
+    n_own = 0;
+    for (unsigned n = 0; n < N_LOCKS; n++) {
+        if (lock_is_own(nth_lock(n)))
+            own[n_own++] = n;
+    }
+}
+
+static void keep_others_out(void)
+{
+    is_alone = glue_is_single_threaded();
+    if (is_alone) {
+        note_own();
+        return;
+    }
+    while (!try_acquire_all())
+        usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
+                       bounded */
+}
+
 static void prepare(void)
 {
     sigset_t before;
@@ -94,20 +125,20 @@ static void prepare(void)
     /* A handler that forked in the midst of the conversion would have a child in which half of the
      * heap is shared; one that did so after it, a child in which all locks are held. */
     glue_block_signals(&before);
-    while (!try_acquire_all())
-        usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
-                       bounded */
+    keep_others_out();
     signals = before;
     holds_all = true;
     publish_count_fork();
-    source_fork_convert(was_own[SOURCE_LOCK]);
+    source_fork_convert(is_alone ? n_own > 0 : was_own[SOURCE_LOCK]);
 }
 
 static void release_all(void)
 {
     sigset_t before = signals;
-    release_first(N_LOCKS);
-    lock_release(&fork_lock);
+    if (!is_alone) {
+        release_first(N_LOCKS);
+        lock_release(&fork_lock);
+    }
     glue_restore_signals(&before);
 }
 
@@ -124,19 +155,26 @@ static void in_parent(void)
  * by their owner. Caches of the parent's other threads stay as they are, unused: their threads may
  * have been in the midst of a flush.
  */
+static void rename_locks(void)
+{
+    uint32_t self = lock_learn_thread_id();
+    for (unsigned i = 0; is_alone && i < n_own; i++)
+        atomic_store_relaxed(&nth_lock(own[i])->word, self);
+    for (unsigned n = 0; !is_alone && n < N_LOCKS; n++) {
+        /* A lock that the interrupted code below us holds keeps its owner, under the owner's new
+         * name. */
+        atomic_store_relaxed(&nth_lock(n)->word, was_own[n] ? self : 0);
+    }
+    if (!is_alone)
+        atomic_store_relaxed(&fork_lock.word, 0);
+}
+
 static void in_child(void)
 {
     if (--depth > 0 || !holds_all)
         return;
     holds_all = false;
-    uint32_t self = lock_learn_thread_id();
-    for (unsigned n = 0; n < N_LOCKS; n++) {
-        struct lock *lock = nth_lock(n);
-        /* A lock that the interrupted code below us holds keeps its owner, under the owner's new
-         * name. */
-        atomic_store_relaxed(&lock->word, was_own[n] ? self : 0);
-    }
-    atomic_store_relaxed(&fork_lock.word, 0);
+    rename_locks();
     source_fork_child();
     glue_restore_signals(&signals);
 }
@@ -164,6 +202,45 @@ pid_t _Fork(void)
         in_child();
     else
         in_parent();
+    return pid;
+}
+
+/*
+ * libc's clone() without CLONE_VM is a fork that runs no handlers. Whatever shares its address
+ * space with us goes through untouched.
+ */
+struct beginning {
+    int (*function)(void *);
+    void *argument;
+};
+
+static int begin_child(void *argument)
+{
+    struct beginning beginning =
+        *(struct beginning *)argument; /* in the child's copy of our stack */
+    in_child();
+    return beginning.function(beginning.argument);
+}
+
+extern int __clone(int (*function)(void *), void *stack, int flags, void *argument, ...);
+int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+    __attribute__((visibility("default")));
+
+int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+    va_list rest;
+    va_start(rest, argument);
+    void *parent_tid = va_arg(rest, void *), *tls = va_arg(rest, void *);
+    void *child_tid = va_arg(rest, void *);
+    va_end(rest);
+    if ((flags & CLONE_VM) || !function)
+        return __clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    struct beginning beginning = {function, argument};
+    prepare();
+    int pid = __clone(begin_child, stack, flags, &beginning, parent_tid, tls, child_tid);
+    int saved_errno = errno;
+    in_parent();
+    errno = saved_errno;
     return pid;
 }
 

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,6 +84,16 @@ bool glue_map_shared(void *at, size_t n_bytes, int fd)
     return mmap(at, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
 }
 
+bool glue_is_hugetlb(int fd)
+{
+    struct statfs status;
+    int saved_errno = errno;
+    count_syscall();
+    bool ok = fstatfs(fd, &status) == 0;
+    errno = saved_errno;
+    return ok && status.f_type == HUGETLBFS_MAGIC;
+}
+
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset)
 {
     count_syscall();
@@ -96,25 +108,11 @@ void *glue_map_untouched(size_t n_bytes, int fd)
     return at == MAP_FAILED ? NULL : at;
 }
 
-void *glue_map_alias(size_t n_bytes, int fd, size_t offset)
-{
-    glue_count_syscalls(3);
-    void *at = mmap(NULL, n_bytes, PROT_NONE, MAP_SHARED, fd, (off_t)offset);
-    if (at == MAP_FAILED)
-        return NULL;
-    /* A child must not have it; a core dump should not have the memory twice. */
-    if (madvise(at, n_bytes, MADV_DONTFORK) == 0) {
-        madvise(at, n_bytes, MADV_DONTDUMP);
-        return at;
-    }
-    munmap(at, n_bytes);
-    return NULL;
-}
-
-bool glue_reach(void *at, size_t n_bytes, bool in_reach)
+void *glue_map_again(size_t n_bytes, int fd)
 {
     count_syscall();
-    return mprotect(at, n_bytes, in_reach ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
+    void *at = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return at == MAP_FAILED ? NULL : at;
 }
 
 bool glue_free_file_pages(void *at, size_t n_bytes)
@@ -209,6 +207,16 @@ uint64_t glue_inode(int fd)
     bool ok = fstat(fd, &status) == 0;
     errno = saved_errno;
     return ok ? status.st_ino : 0;
+}
+
+bool glue_has_size_sealed(int fd)
+{
+    const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int saved_errno = errno;
+    count_syscall();
+    int seals = fcntl(fd, F_GET_SEALS);
+    errno = saved_errno;
+    return seals >= 0 && (seals & wanted) == wanted;
 }
 
 uint32_t glue_descriptor_limit(void)

@@ -26,16 +26,15 @@ bool glue_map_private(void *at, size_t n_bytes);
 /* An extent's file over [at, ...), shared with the daemon; or, at fork, as a private copy on write
  * of what is there. */
 bool glue_map_shared(void *at, size_t n_bytes, int fd);
+/* Is the file of hugetlb pages? */
+bool glue_is_hugetlb(int fd);
 bool glue_map_copy(void *at, size_t n_bytes, int fd, size_t offset);
 /* The file again, at an address of the kernel's choice, shared and out of reach (PROT_NONE). NULL:
  * no address space. */
 void *glue_map_untouched(size_t n_bytes, int fd);
-/* The same from `offset` on; absent from children and core dumps. */
-void *glue_map_alias(size_t n_bytes, int fd, size_t offset);
-/* Alias memory within reach, or out of it again. */
-bool glue_reach(void *at, size_t n_bytes, bool in_reach);
-/* Frees the file's pages behind a shared mapping that is in reach; other mappings' private copies
- * stay. */
+/* The same, to read and write. */
+void *glue_map_again(size_t n_bytes, int fd);
+/* Frees the file's pages behind a shared mapping; other mappings' private copies stay. */
 bool glue_free_file_pages(void *at, size_t n_bytes);
 /* A page that reads as zero in every process that is made from this one by copying its address
  * space, or NULL. */
@@ -64,6 +63,8 @@ void glue_close(int fd);
 /* The file's inode number, 0 if there is no such descriptor: tells whether a number still is the
  * file that we opened. */
 uint64_t glue_inode(int fd);
+/* Is this a file whose size is sealed, and its seals with it? */
+bool glue_has_size_sealed(int fd);
 /* Moves a descriptor out of the program's way, to a high number; the old number if that fails.
  * Consumes `fd`. */
 int glue_descriptor_up(int fd);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "libclient/fence.h"
 #include "libclient/heap.h"
 #include "libclient/lock.h"
 #include "libclient/misuse.h"
@@ -25,6 +26,7 @@ static_assert(sizeof(struct front) == 16, "keeps the program's bytes aligned");
 
 #define SEAL_LIVE      UINT64_C(0x9d3ac1e0b7f24c65)
 #define SEAL_FREED     UINT64_C(0x5bd1e995a2c8f317)
+#define SEAL_LAST_BYTE UINT64_C(0xfd)
 #define BACK_MIN_BYTES 16u
 #define BACK_BYTE      0xfb
 #define JUNK_NEW       0xce
@@ -53,9 +55,11 @@ static struct front *front_of(const void *block)
     return (struct front *)((uintptr_t)block - sizeof(struct front));
 }
 
+/* The byte right before the block, which is hit most often, is none that programs write. */
 static uint64_t seal(const void *block, uint64_t n_bytes, uint64_t kind)
 {
-    return kind ^ ((uintptr_t)block * UINT64_C(0x9e3779b97f4a7c15)) ^ n_bytes;
+    uint64_t mixed = kind ^ ((uintptr_t)block * UINT64_C(0x9e3779b97f4a7c15)) ^ n_bytes;
+    return mixed >> 8 | SEAL_LAST_BYTE << 56;
 }
 
 static bool has_seal(const void *block, uint64_t kind)
@@ -80,7 +84,48 @@ static size_t room_of(const void *block)
     return heap_usable(start) - (size_t)((const char *)block - start);
 }
 
-void *guard_allocate(size_t n_bytes, size_t alignment, bool zero)
+void guard_init(void)
+{
+    fence_init();
+}
+
+bool guard_owns(const void *pointer)
+{
+    size_t n_bytes;
+    return fence_contains(pointer) && fence_find(pointer, &n_bytes) != MISUSE_NOT_LIVE;
+}
+
+static void *allocate_fenced(size_t n_bytes, size_t alignment, bool zero)
+{
+    if (alignment > FENCE_MAX_ALIGNMENT)
+        return NULL;
+    lock_acquire(&lock);
+    void *block = fence_allocate(n_bytes, alignment);
+    lock_release(&lock);
+    return block && !zero ? memset(block, JUNK_NEW, n_bytes) : block;
+}
+
+static void free_fenced(void *block)
+{
+    lock_acquire(&lock);
+    int misuse = fence_free(block);
+    lock_release(&lock);
+    if (misuse != FENCE_OK)
+        fence_abort(misuse, block);
+}
+
+static size_t fenced_bytes(const void *block)
+{
+    size_t n_bytes;
+    lock_acquire(&lock);
+    int misuse = fence_find(block, &n_bytes);
+    lock_release(&lock);
+    if (misuse != FENCE_OK)
+        fence_abort(misuse, block);
+    return n_bytes;
+}
+
+static void *allocate_guarded(size_t n_bytes, size_t alignment, bool zero)
 {
     bool is_zero;
     size_t front_bytes = alignment > sizeof(struct front) ? alignment : sizeof(struct front);
@@ -105,12 +150,23 @@ void *guard_allocate(size_t n_bytes, size_t alignment, bool zero)
     return block;
 }
 
+void *guard_allocate(size_t n_bytes, size_t alignment, bool zero)
+{
+    void *block = allocate_fenced(n_bytes, alignment, zero);
+    return block ? block : allocate_guarded(n_bytes, alignment, zero);
+}
+
 /* Is it a block without guards? Aborts if it is no live block at all. */
 static bool is_bare(const void *block)
 {
     char *start = heap_block_start(block);
-    if (!start || start == block)
+    if (!start)
         return true;
+    if (start == block) {
+        if (has_seal(start + sizeof(struct front), SEAL_LIVE))
+            misuse_abort(MISUSE_INTERIOR, block); /* at the guard of a block */
+        return true;
+    }
     if ((uintptr_t)block % 16 != 0)
         misuse_abort(MISUSE_INTERIOR, block);
     if (has_seal(block, SEAL_FREED))
@@ -160,6 +216,10 @@ static void *pop_overdue(void)
 
 void guard_free(void *block)
 {
+    if (fence_contains(block)) {
+        free_fenced(block);
+        return;
+    }
     if (!block || is_bare(block)) {
         heap_free(block);
         return;
@@ -198,20 +258,28 @@ void *guard_resize(void *block, size_t n_bytes)
 
 size_t guard_usable(const void *block)
 {
+    if (fence_contains(block))
+        return fenced_bytes(block);
     return is_bare(block) ? heap_usable(block) : front_of(block)->n_bytes;
 }
 
 void guard_check_size(const void *block, size_t n_bytes)
 {
-    if (!is_bare(block) && front_of(block)->n_bytes != n_bytes)
+    if (fence_contains(block) && fenced_bytes(block) != n_bytes)
+        fence_abort(MISUSE_SIZE, block);
+    if (!fence_contains(block) && !is_bare(block) && front_of(block)->n_bytes != n_bytes)
         misuse_abort(MISUSE_SIZE, block);
 }
 
-void guard_check_quarantine(void)
+void guard_check_all(void)
 {
+    void *block;
     lock_acquire(&lock);
     uint32_t first = q_first, count = q_count;
+    int misuse = fence_check_all(&block);
     lock_release(&lock);
+    if (misuse != FENCE_OK)
+        fence_abort(misuse, block);
     /* At exit: whoever still frees at this moment is not waited for. */
     for (uint32_t i = 0; i < count; i++)
         check_freed(quarantine[(first + i) % QUARANTINE_BLOCKS]);

@@ -21,8 +21,10 @@ __attribute__((constructor(101))) static void begin(void)
     settings_load();
     /* A program that allocates nothing pays for nothing: the heap is set up at the first request.
      */
-    if (settings.check)
+    if (settings.check) {
+        guard_init();
         cache_disable_fast_path();
+    }
     if (settings.foreign_next)
         next_init();
     fork_init();
@@ -33,7 +35,7 @@ __attribute__((constructor(101))) static void begin(void)
 __attribute__((destructor(101))) static void end(void)
 {
     if (settings.check)
-        guard_check_quarantine();
+        guard_check_all();
     else if (heap_is_set_up())
         cache_flush_own(); /* a misused pointer may still be in there: see span.h */
     if (settings.stats && heap_is_ready())

@@ -17,13 +17,14 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <string.h>
-#include <sys/mman.h>
+#include <sched.h>
 
 #include "common/atomic.h"
 #include "common/superslab.h"
 #include "libclient/connection.h"
 #include "libclient/delivery.h"
+#include "libclient/forkmark.h"
+#include "libclient/identity.h"
 #include "proto/wire.h"
 
 #define DEFAULT_SOCKET "/run/hakmem/hakmemd.sock"
@@ -47,10 +48,6 @@
 
 /* A daemon that is restarted is there again by then; else nobody is going to claim the ledger. */
 #define KEEP_LEDGER_NS (10 * NS_PER_S)
-
-/* Features of a Hello and its answer. */
-#define FEATURE_REATTACH    1u
-#define REATTACH_TOKEN_SIZE 16u
 
 #define LEASE_MAX_SLABS 256u
 #define HELLO_MAX_SLABS 16u
@@ -95,9 +92,7 @@ static struct {
     uint32_t generation;
     uint64_t connected_ns;
 
-    /* Who we are to the daemon, and the next one. 0: nobody that outlives this one. */
-    uint64_t client_id;
-    unsigned char reattach_token[REATTACH_TOKEN_SIZE];
+    struct identity identity;
     uint64_t lost_ns; /* since when the ledger is kept */
 
     uint64_t pending_id; /* the Hello or Lease under way, or 0 */
@@ -111,13 +106,6 @@ static struct {
     uint32_t refused_run; /* smallest run refused since the last grant */
 
     uint32_t ledger_slots;
-
-    /*
-     * One word in a page that the kernel zeroes in a child with a copied address space
-     * (MADV_WIPEONFORK). It tells of forks that ran no handlers (_Fork, raw clone), and stays
-     * silent in a vfork child, which shares our state.
-     */
-    uint32_t *fork_mark;
 
     struct link_counters counters;
 } self = {.connection = {.socket = {.fd = -1}}};
@@ -147,7 +135,7 @@ static void ledger_drop(void)
     self.generation++;
     delivery_retire_ledger(&self.ledgers, &self.counters.syscalls);
     self.ledger_slots = 0;
-    self.client_id = 0;
+    identity_forget(&self.identity);
 }
 
 /* Ends the connection. `first_ns`: the back-off to begin with. */
@@ -158,7 +146,7 @@ static void connection_end(uint64_t first_ns)
         self.counters.losses++;
         atomic_store_release(&ledger_in_force, NULL); /* pairs with the acquire in link_ledger */
         self.lost_ns = connection_now_ns();
-        if (self.client_id == 0)
+        if (self.identity.client_id == 0)
             ledger_drop();
         if (connection_now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
             self.connect_backoff.delay_ns = 0;
@@ -203,12 +191,19 @@ static bool request_send_pending(Hakmem__Request *request, enum link_state state
     return true;
 }
 
+/* Where the thread that asks runs: the daemon has memory near it. From the vDSO: no system call. */
+static uint32_t cpu_plus_one(void)
+{
+    return (uint32_t)(sched_getcpu() + 1); /* 0 where it cannot be told */
+}
+
 static bool lease_send(void)
 {
     Hakmem__Lease lease = HAKMEM__LEASE__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     lease.n_slabs = self.want_slabs;
     lease.run_slabs = self.want_run;
+    lease.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_LEASE;
     request.lease = &lease;
     return request_send_pending(&request, STATE_LEASE_SENT);
@@ -222,36 +217,17 @@ static bool hello_send(void)
     hello.version_max = WIRE_VERSION_MAX;
     hello.want_slabs = self.want_slabs < HELLO_MAX_SLABS ? self.want_slabs : HELLO_MAX_SLABS;
     hello.held_bytes = self.held_bytes;
-    hello.features = FEATURE_REATTACH;
-    if (ledger_is_kept()) {
-        hello.client_id = self.client_id;
-        hello.reattach_token.data = self.reattach_token;
-        hello.reattach_token.len = sizeof(self.reattach_token);
-    }
+    identity_show(&self.identity, ledger_is_kept(), &hello);
+    hello.cpu_plus_one = cpu_plus_one();
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     return request_send_pending(&request, STATE_HELLO_SENT);
 }
 
-static void fork_mark_set(void)
-{
-    if (!self.fork_mark) {
-        self.counters.syscalls += 2;
-        void *page = mmap(NULL, sizeof(uint32_t), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (page == MAP_FAILED)
-            return;
-        /* A kernel without it: such forks go unnoticed here, as everywhere. */
-        (void)madvise(page, sizeof(uint32_t), MADV_WIPEONFORK);
-        self.fork_mark = page;
-    }
-    *self.fork_mark = 1;
-}
-
 /* Connects and says Hello. False: nobody there, and the back-off is running. */
 static bool greet(void)
 {
-    fork_mark_set();
+    forkmark_set(&self.counters.syscalls);
     if (!connection_open(&self.connection, self.path ? self.path : DEFAULT_SOCKET,
                          &self.counters.syscalls)) {
         connection_end(CONNECT_BACKOFF_NS);
@@ -284,7 +260,7 @@ static bool ledger_take(const Hakmem__HelloReply *hello, int *fds)
 {
     if (hello->reattached)
         return ledger_is_kept() && hello->ledger_slots == self.ledger_slots &&
-               hello->client_id == self.client_id;
+               hello->client_id == self.identity.client_id;
     if (ledger_is_kept())
         ledger_drop();
     if (!delivery_map_ledger(&self.ledgers, fds[0], hello->ledger_slots, &self.counters.syscalls))
@@ -292,16 +268,6 @@ static bool ledger_take(const Hakmem__HelloReply *hello, int *fds)
     self.ledger_slots = hello->ledger_slots;
     self.generation++;
     return true;
-}
-
-static void identity_take(const Hakmem__HelloReply *hello)
-{
-    self.client_id = 0;
-    if (!(hello->features & FEATURE_REATTACH) ||
-        hello->reattach_token.len != sizeof(self.reattach_token))
-        return;
-    self.client_id = hello->client_id;
-    memcpy(self.reattach_token, hello->reattach_token.data, sizeof(self.reattach_token));
 }
 
 static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t n_fds,
@@ -315,7 +281,7 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
         !ledger_take(hello, fds))
         return RECEIPT_LOST;
 
-    identity_take(hello);
+    identity_take(&self.identity, hello);
     self.connected_ns = connection_now_ns();
     self.counters.connects++;
     self.state = STATE_READY;
@@ -423,17 +389,14 @@ static enum receipt receive(struct link_extent *extents, size_t *n_extents)
 
 /* ---- waiting ---- */
 
-static bool wait_readable(uint64_t deadline_ns)
-{
-    return connection_wait(&self.connection, deadline_ns, &self.counters.syscalls);
-}
-
 /* Collects the reply to the pending request, waiting until `deadline_ns` (0: not at all). */
 static enum link_result pending_collect(uint64_t deadline_ns, bool is_fresh,
                                         struct link_extent *extents, size_t *n_extents)
 {
     /* The answer to a request just sent cannot be there yet: wait first, receive then. */
-    bool in_time = is_fresh && deadline_ns ? wait_readable(deadline_ns) : true;
+    bool in_time = is_fresh && deadline_ns
+                       ? connection_wait(&self.connection, deadline_ns, &self.counters.syscalls)
+                       : true;
     for (;;) {
         switch (receive(extents, n_extents)) {
         case RECEIPT_GRANT:
@@ -454,7 +417,7 @@ static enum link_result pending_collect(uint64_t deadline_ns, bool is_fresh,
             self.counters.timeouts++;
             break;
         }
-        in_time = wait_readable(deadline_ns);
+        in_time = connection_wait(&self.connection, deadline_ns, &self.counters.syscalls);
     }
     if (connection_now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
         connection_end(CONNECT_BACKOFF_NS);
@@ -480,15 +443,14 @@ static void forget_parent(void)
     /* Relaxed is enough: a child that just forked has one thread. */
     atomic_store_relaxed(&ledger_in_force, NULL);
     delivery_abandon_ledgers(&self.ledgers, &self.counters.syscalls);
-    self.client_id = 0;
-    explicit_bzero(self.reattach_token, sizeof(self.reattach_token));
+    identity_forget(&self.identity);
     self.state = STATE_ABSENT;
     self.pending_id = 0;
     self.generation++;
     self.connect_backoff = (struct backoff){0};
     self.refused_backoff = (struct backoff){0};
-    if (self.fork_mark)
-        *self.fork_mark = 1;
+    if (forkmark_is_wiped())
+        forkmark_set(&self.counters.syscalls);
 }
 
 /* malloc is no cancellation point, and the calls made here are: a thread must not end in them with
@@ -497,7 +459,7 @@ static struct guard guard_enter(void)
 {
     struct guard guard = {.saved_errno = errno};
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard.cancel_state);
-    if (self.fork_mark && *self.fork_mark == 0)
+    if (forkmark_is_wiped())
         forget_parent();
     ledger_drop_if_stale();
     return guard;

@@ -19,6 +19,9 @@ static const char *const sentences[] = {
     [MISUSE_OVERFLOW] = "buffer overflow: written past the end of ",
     [MISUSE_UNDERFLOW] = "buffer underflow: written before the start of ",
     [MISUSE_USE_AFTER_FREE] = "use after free: written to ",
+    [MISUSE_ACCESS_BEHIND] = "buffer overflow: read or written past the end, at ",
+    [MISUSE_ACCESS_FREED] = "use after free: read or written at ",
+    [MISUSE_ACCESS_NOWHERE] = "wild pointer: read or written where no block is, at ",
 };
 
 static void describe_place(struct text *text, const void *pointer)
@@ -44,15 +47,44 @@ static void describe_place(struct text *text, const void *pointer)
     text_add(text, ")");
 }
 
+static void begin(struct text *text, enum misuse misuse, const void *pointer)
+{
+    text_add(text, "hakmem: ");
+    text_add(text, sentences[misuse]);
+    text_add_hex(text, (uintptr_t)pointer);
+}
+
+static _Noreturn void end(struct text *text)
+{
+    text_add(text, "\n");
+    text_write(text, STDERR_FILENO);
+    abort();
+}
+
 _Noreturn void misuse_abort(enum misuse misuse, const void *pointer)
 {
     char buffer[256];
     struct text text = {.bytes = buffer, .capacity = sizeof(buffer)};
-    text_add(&text, "hakmem: ");
-    text_add(&text, sentences[misuse]);
-    text_add_hex(&text, (uintptr_t)pointer);
+    begin(&text, misuse, pointer);
     describe_place(&text, pointer);
-    text_add(&text, "\n");
-    text_write(&text, STDERR_FILENO);
-    abort();
+    end(&text);
+}
+
+_Noreturn void misuse_abort_in(enum misuse misuse, const void *pointer, const void *block,
+                               size_t n_bytes)
+{
+    char buffer[256];
+    struct text text = {.bytes = buffer, .capacity = sizeof(buffer)};
+    begin(&text, misuse, pointer);
+    text_add(&text, " (byte ");
+    if ((uintptr_t)pointer < (uintptr_t)block)
+        text_add(&text, "-");
+    uintptr_t distance = (uintptr_t)pointer - (uintptr_t)block;
+    text_add_number(&text, (intptr_t)distance < 0 ? -distance : distance);
+    text_add(&text, " of the block of ");
+    text_add_number(&text, n_bytes);
+    text_add(&text, " bytes at ");
+    text_add_hex(&text, (uintptr_t)block);
+    text_add(&text, ")");
+    end(&text);
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "libclient/copied.h"
+#include "libclient/extentfile.h"
 #include "libclient/glue.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
@@ -39,14 +40,12 @@
 #define WORK_PER_SLAB  4u
 #define WORK_COMPLETED 32u /* what it counts for to copy the rest of a SuperSlab */
 
-/* Of one SuperSlab of an era. `alias` maps the file once more, to free its pages by: NULL when
- * there is nothing to be done. */
+/* Of one SuperSlab. */
 struct original {
     uint64_t marked[COPIED_WORDS];
     uint64_t gone[COPIED_WORDS];
-    unsigned char *alias;
-    uint32_t range_first, range_slabs; /* the SuperSlabs whose aliases are one mapping */
     uint32_t n_gone;
+    bool is_watched;
     bool is_scattered; /* to be completed if no child is there */
 };
 
@@ -77,29 +76,23 @@ static void begin_era(void)
 }
 
 /*
- * In a child, however it was made: the aliases are not in it, the originals are its parent's. Its
- * copies of the mappings of the parent's witnesses stay for as long as it lives.
+ * In a child, however it was made: the originals are its parent's. Its copies of the mappings of
+ * the parent's witnesses stay for as long as it lives. True: this was the first call in it.
  */
-static void heed_fork(void)
+static bool heed_fork(void)
 {
     if (!self.fork_mark || *self.fork_mark != 0)
-        return;
+        return false;
     *self.fork_mark = 1;
     begin_era();
-}
-
-/* If so, and there is a table, its entry there means something. */
-static bool is_copied_in_era(uint32_t index)
-{
-    const struct superslab *slab = window_slab(index);
-    return self.table && slab->backing == SUPERSLAB_COPIED && slab->era != ORIGINALS_NO_ERA &&
-           slab->era == self.era;
+    return true;
 }
 
 static bool is_watched(uint32_t index)
 {
-    return is_copied_in_era(index) && self.table[index].alias &&
-           self.table[index].n_gone < COPIED_PAGES;
+    const struct superslab *slab = window_slab(index);
+    return self.table && slab->backing == SUPERSLAB_COPIED && slab->era != ORIGINALS_NO_ERA &&
+           slab->era == self.era && self.table[index].is_watched;
 }
 
 static bool is_marked(uint32_t index)
@@ -122,33 +115,21 @@ static uint32_t next_watched(uint32_t index)
     return BITMAP_NONE;
 }
 
-/* ---- ranges: SuperSlabs with one alias ---- */
-
-static void drop_range(uint32_t first)
+bool originals_are_watched(uint32_t first)
 {
-    struct original *range = &self.table[first];
-    uint32_t n_slabs = range->range_slabs;
-    glue_unreserve(range->alias, (size_t)n_slabs << SUPERSLAB_SHIFT);
-    for (uint32_t i = first; i < first + n_slabs; i++)
-        self.table[i].alias = NULL;
-}
-
-static bool reach_range(uint32_t first, bool in_reach)
-{
-    struct original *range = &self.table[first];
-    return glue_reach(range->alias, (size_t)range->range_slabs << SUPERSLAB_SHIFT, in_reach);
-}
-
-static void leave_range(uint32_t first)
-{
-    if (first == BITMAP_NONE)
-        return;
-    reach_range(first, false);
-    for (uint32_t i = first; i < first + self.table[first].range_slabs; i++) {
-        if (self.table[i].n_gone < COPIED_PAGES)
-            return;
+    for (uint32_t i = first; i < first + window_slab(first)->extent_slabs; i++) {
+        if (is_watched(i))
+            return true;
     }
-    drop_range(first);
+    return false;
+}
+
+static void unwatch(uint32_t index)
+{
+    self.n_watched--;
+    if (is_marked(index))
+        self.n_marked--;
+    self.table[index].is_watched = false;
 }
 
 /* The table is address space for the whole window, made usable as far as it is used. */
@@ -164,10 +145,34 @@ static bool make_table_usable(uint32_t first, uint32_t n_slabs)
     return glue_make_usable((void *)begin, end - begin);
 }
 
+/* The next fork needs the descriptor for what is still shared. */
+static bool is_any_shared(uint32_t first)
+{
+    for (uint32_t i = first; i < first + window_slab(first)->extent_slabs; i++) {
+        if (window_slab(i)->backing == SUPERSLAB_LEASED)
+            return true;
+    }
+    return false;
+}
+
+/* The descriptors of extents that are another era's business, and copied. */
+static void drop_strangers(void)
+{
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    for (unsigned part = 0; part < 2; part++) {
+        for (uint32_t i = begins[part]; i < ends[part]; i++) {
+            struct superslab *slab = window_slab(i);
+            if (slab->backing == SUPERSLAB_COPIED && slab->extent_first == i &&
+                slab->era != self.era && !is_any_shared(i))
+                extentfile_drop(slab);
+        }
+    }
+}
+
 uint32_t originals_era(void)
 {
     int state;
-    heed_fork();
+    bool is_forked = heed_fork();
     if (glue_page_bytes() != COPIED_PAGE_BYTES)
         return ORIGINALS_NO_ERA;
     if (!self.fork_mark) {
@@ -178,30 +183,24 @@ uint32_t originals_era(void)
         begin_era();
     }
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    if (is_forked)
+        drop_strangers();
     bool ok = witness_exists(&self.current) || witness_init(&self.current);
     pthread_setcancelstate(state, NULL);
     return ok ? self.era : ORIGINALS_NO_ERA;
 }
 
-void originals_watch(uint32_t first, uint32_t n_slabs, int fd, size_t offset)
+void originals_watch(uint32_t first, uint32_t n_slabs)
 {
     heed_fork();
-    size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
-    if (window_slab(first)->era == ORIGINALS_NO_ERA || window_slab(first)->era != self.era)
-        return;
-    /* A program that limits its address space needs what there is. */
-    if (glue_address_space_limit() != SIZE_MAX || !make_table_usable(first, n_slabs))
-        return;
-    unsigned char *alias = glue_map_alias(n_bytes, fd, offset);
-    if (!alias)
+    uint32_t era = window_slab(first)->era;
+    if (era == ORIGINALS_NO_ERA || era != self.era || !extentfile_may_keep() ||
+        !make_table_usable(first, n_slabs))
         return;
     if (self.n_watched == 0)
         self.faults_then = glue_n_faults();
-    for (uint32_t i = 0; i < n_slabs; i++) {
-        self.table[first + i] = (struct original){.alias = alias + ((size_t)i << SUPERSLAB_SHIFT),
-                                                  .range_first = first,
-                                                  .range_slabs = n_slabs};
-    }
+    for (uint32_t i = first; i < first + n_slabs; i++)
+        self.table[i] = (struct original){.is_watched = true};
     self.n_watched += n_slabs;
 }
 
@@ -209,27 +208,19 @@ void originals_forget(uint32_t first, uint32_t n_slabs)
 {
     heed_fork();
     for (uint32_t i = first; i < first + n_slabs; i++) {
-        if (!is_watched(i))
-            continue;
-        self.n_watched--;
-        if (is_marked(i))
-            self.n_marked--;
-    }
-    for (uint32_t i = first; i < first + n_slabs; i++) {
-        if (is_copied_in_era(i) && self.table[i].alias)
-            drop_range(self.table[i].range_first);
+        if (is_watched(i))
+            unwatch(i);
     }
 }
 
 /* The originals of this era stay for good; what is leased from here on belongs to the next. */
 static void lose_era(void)
 {
-    for (uint32_t i = next_watched(0); i != BITMAP_NONE; i = next_watched(i + 1))
-        drop_range(self.table[i].range_first);
     self.counters.witnesses_lost++;
     if (witness_exists(&self.current))
         witness_retire(&self.current);
     begin_era();
+    drop_strangers();
 }
 
 /* ---- one round ---- */
@@ -300,47 +291,58 @@ static bool mark_all(enum originals_when when, bool *any_scattered)
     return ok;
 }
 
-/* Frees the marked originals of one SuperSlab. How many runs that took. */
-static uint32_t free_marked(uint32_t index)
+/* Frees the marked originals of one SuperSlab, which `alias` maps once more (NULL: they cannot be
+ * freed, and are not tried again). How many runs that took. */
+static uint32_t free_marked(uint32_t index, unsigned char *alias)
 {
     struct original *original = &self.table[index];
     uint32_t page = 0, n_runs = 0;
     while ((page = bitmap_next(original->marked, page, COPIED_PAGES, true)) < COPIED_PAGES) {
         uint32_t end = bitmap_next(original->marked, page, COPIED_PAGES, false);
         size_t n_bytes = (size_t)(end - page) * COPIED_PAGE_BYTES;
-        if (glue_free_file_pages(original->alias + (size_t)page * COPIED_PAGE_BYTES, n_bytes))
+        if (alias && glue_free_file_pages(alias + (size_t)page * COPIED_PAGE_BYTES, n_bytes))
             self.counters.given_back_bytes += n_bytes;
         else
-            self.counters.failures++; /* not tried again */
+            self.counters.failures++;
         for (; page < end; page++)
             bitmap_set(original->gone, page);
         original->n_gone += (uint32_t)(n_bytes / COPIED_PAGE_BYTES);
         n_runs++;
     }
-    memset(original->marked, 0, sizeof(original->marked));
-    self.n_marked--;
     if (original->n_gone == COPIED_PAGES)
-        self.n_watched--;
+        unwatch(index);
+    else
+        self.n_marked--;
+    memset(original->marked, 0, sizeof(original->marked));
+    return n_runs;
+}
+
+/* The same for one extent. */
+static uint32_t free_marked_of(uint32_t first)
+{
+    struct superslab *head = window_slab(first);
+    uint32_t n_slabs = head->extent_slabs, n_runs = 0;
+    unsigned char *alias = extentfile_map(head);
+    for (uint32_t i = 0; i < n_slabs; i++) {
+        if (is_watched(first + i) && is_marked(first + i))
+            n_runs += free_marked(first + i, alias ? alias + ((size_t)i << SUPERSLAB_SHIFT) : NULL);
+    }
+    if (alias)
+        glue_unreserve(alias, (size_t)n_slabs << SUPERSLAB_SHIFT);
+    if (!originals_are_watched(first) && !is_any_shared(first))
+        extentfile_drop(head);
     return n_runs;
 }
 
 /* Frees marked originals, as many as `work` allows; the rest stays marked. */
 static void free_all_marked(uint32_t work)
 {
-    uint32_t range = BITMAP_NONE, done = 0;
+    uint32_t done = 0;
     for (uint32_t i = next_watched(0); i != BITMAP_NONE && done < work && self.n_marked > 0;
          i = next_watched(i + 1)) {
-        if (!is_marked(i))
-            continue;
-        if (self.table[i].range_first != range) {
-            leave_range(range);
-            range = self.table[i].range_first;
-            if (!reach_range(range, true))
-                self.counters.failures++;
-        }
-        done += free_marked(i);
+        if (is_marked(i))
+            done += free_marked_of(window_slab(i)->extent_first);
     }
-    leave_range(range);
 }
 
 /* No child is there: copies the rest of the SuperSlabs that are to be completed. Their originals go

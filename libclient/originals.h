@@ -28,10 +28,13 @@
  * is forked. */
 uint32_t originals_era(void);
 
-/* These SuperSlabs have become private copies of `fd` (borrowed) from `offset` on. */
-void originals_watch(uint32_t first, uint32_t n_slabs, int fd, size_t offset);
+/* These SuperSlabs have become private copies of their extent, whose descriptor is to be kept as
+ * long as originals_are_watched(). */
+void originals_watch(uint32_t first, uint32_t n_slabs);
+/* Of the extent that begins at `first`. */
+bool originals_are_watched(uint32_t first);
 
-/* These SuperSlabs are unmapped, and their extent is about to be returned: lets go of the file. */
+/* These SuperSlabs are unmapped: their entries mean nothing any more. */
 void originals_forget(uint32_t first, uint32_t n_slabs);
 
 enum originals_when {

@@ -17,8 +17,9 @@
 /*
  * The first SuperSlab has small pages, each of which costs a fault: right for programs that need
  * little. From this many units on, whatever shows that the program grows (a second span of a class,
- * a large block) is served from other SuperSlabs, with huge pages; the rest of the first one is for
- * classes that turn up once. Large blocks go elsewhere sooner: most of their pages will be touched.
+ * a large block) is served from other SuperSlabs, with huge pages. Large blocks go elsewhere
+ * sooner: most of their pages will be touched. Once the program has grown, no unit of the first
+ * SuperSlab is taken that was not in use before.
  */
 #define FIRST_REGION_INDEX       0u
 #define FIRST_REGION_UNITS       24u
@@ -134,19 +135,27 @@ static unsigned n_large_units(const struct superslab *slab)
     return n;
 }
 
-/* Is this the first SuperSlab, and used as far as it is to be for this? */
-static bool is_used_first_region(const struct superslab *slab, unsigned n_units, unsigned class)
+/* The free units that this may be served from. */
+static uint32_t eligible_units(const struct superslab *slab, unsigned n_units, unsigned class,
+                               bool grows)
 {
     if (slab != window_slab(FIRST_REGION_INDEX))
-        return false;
-    if (class == CLASS_LARGE && n_large_units(slab) + n_units > FIRST_REGION_LARGE_UNITS)
-        return true;
-    return UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >=
-           FIRST_REGION_UNITS;
+        return slab->free_units;
+    if (has_grown)
+        return slab->free_units & slab->dirty_units;
+    if (!grows)
+        return slab->free_units;
+    bool is_used =
+        UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >= FIRST_REGION_UNITS;
+    if (is_used ||
+        (class == CLASS_LARGE && n_large_units(slab) + n_units > FIRST_REGION_LARGE_UNITS))
+        return 0;
+    return slab->free_units;
 }
 
+/* `whatever`: nothing else is left, units are not to be saved or shunned. */
 static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                           bool *zero)
+                           bool whatever, bool *zero)
 {
     uint32_t allowed = aligned_starts(align_units);
     uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
@@ -156,8 +165,10 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
         list_for_each(link, &buckets[n])
         {
             struct superslab *slab = list_entry(link, struct superslab, link);
-            uint32_t starts = run_starts(slab->free_units, n_units) & allowed;
-            if (starts && !(grows && is_used_first_region(slab, n_units, class)))
+            uint32_t units =
+                whatever ? slab->free_units : eligible_units(slab, n_units, class, grows);
+            uint32_t starts = run_starts(units, n_units) & allowed;
+            if (starts)
                 return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, zero);
         }
     }
@@ -167,7 +178,7 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
 void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
 {
     lock_acquire(&lock);
-    void *run = take_anywhere(n_units, align_units, class, grows, zero);
+    void *run = take_anywhere(n_units, align_units, class, grows, false, zero);
     lock_release(&lock);
     if (run)
         return run;
@@ -176,13 +187,13 @@ void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool
     bool is_zero;
     if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
         lock_acquire(&lock);
-        run = take_anywhere(n_units, align_units, class, false, zero);
+        run = take_anywhere(n_units, align_units, class, grows, true, zero);
         lock_release(&lock);
         return run;
     }
     lock_acquire(&lock);
     if (index != FIRST_REGION_INDEX)
-        atomic_store_relaxed(&has_grown, 1);
+        runs_expect_growth();
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_UNITS;
     slab->free_units = ALL_UNITS;
@@ -247,3 +258,36 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
     lock_release(&lock);
     return ok;
 }
+
+#ifdef HAKMEM_DEBUG
+static bool slab_is_valid(const struct superslab *slab, unsigned n)
+{
+    const char *at = window_address((uint32_t)(slab - window.slabs));
+    if (slab->kind != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
+        slab->longest_free_run != n || longest_run(slab->free_units) != n)
+        return false;
+    for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
+        bool is_free = (slab->free_units >> unit) & 1;
+        if (is_free && window_class(at + unit * UNIT_BYTES) != CLASS_NONE)
+            return false;
+        if (!is_free && slab->first_unit[unit] > unit)
+            return false;
+    }
+    return true;
+}
+
+bool runs_are_valid(void)
+{
+    bool valid = true;
+    lock_acquire(&lock);
+    for (unsigned n = 1; n <= UNITS_PER_SUPERSLAB && valid; n++) {
+        valid = ((filled >> n) & 1) == !list_is_empty(&buckets[n]);
+        list_for_each(link, &buckets[n])
+        {
+            valid = valid && slab_is_valid(list_entry(link, struct superslab, link), n);
+        }
+    }
+    lock_release(&lock);
+    return valid;
+}
+#endif

@@ -33,4 +33,8 @@ struct lock;
 struct lock *runs_lock(void);
 void runs_init(void);
 
+#ifdef HAKMEM_DEBUG
+bool runs_are_valid(void);
+#endif
+
 #endif

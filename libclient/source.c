@@ -8,12 +8,14 @@
 #include "libclient/source.h"
 
 #include "common/check.h"
+#include "libclient/extentfile.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/lock.h"
 #include "libclient/originals.h"
+#include "libclient/probe.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
@@ -87,6 +89,7 @@ static void take_in(struct link_extent *arrived, size_t n_extents)
             continue;
         count_leased(arrived[i].n_slabs);
         stats.leases++;
+        PROBE3(lease, arrived[i].id, arrived[i].n_slabs, window_address(first));
         for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
             freeslabs_put_warm(k);
     }
@@ -173,7 +176,7 @@ static bool lease(uint32_t n_slabs, bool wait)
     uint32_t run = round_to_power_of_two(n_slabs);
     uint32_t want = lease_step() > run ? lease_step() : run;
 
-    if (!may_ask() || run > EXTENT_MAX_SLABS || !extents_may_hold_more())
+    if (!may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
         return false;
     if (!link_is_set_up) {
         link_init(settings.socket_path, true, settings.wait_us);
@@ -334,8 +337,10 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
             if (want != SOURCE_FOR_UNITS)
                 break;
         }
-        if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS))
+        if (may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS)) {
             atomic_store_relaxed(&stats.fallbacks, stats.fallbacks + 1);
+            PROBE2(fallback, n_slabs, stats.fallbacks);
+        }
         if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
     }

@@ -152,14 +152,16 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
             bits &= bits - 1;
             blocks[--left] = start + (word * 64 + bit) * block_bytes;
         }
-        span->free_blocks[word] = bits;
+        atomic_store_relaxed(&span->free_blocks[word], bits); /* see find_fault() */
         if (bits)
             break;
         word++;
     }
     span->hint = (uint16_t)word;
+    unsigned n_carved = span->n_carved;
     while (left > 0)
-        blocks[--left] = start + span->n_carved++ * block_bytes;
+        blocks[--left] = start + n_carved++ * block_bytes;
+    atomic_store_relaxed(&span->n_carved, (uint16_t)n_carved);
     span->n_free = (uint16_t)(span->n_free - n);
     return n;
 }
@@ -240,7 +242,11 @@ bool span_prewarm(unsigned arena, unsigned class, size_t n)
     return true;
 }
 
-/* What is wrong with `block`, or -1. *index_out: its index in the span. */
+/*
+ * What is wrong with `block`, or -1. *index_out: its index in the span. Without the bin's lock it
+ * is right for a block that is live: its own bit does not change, nor whether it was carved, while
+ * the bits beside it do. That is why these two are read and written by relaxed atomics.
+ */
 static inline int find_fault(const struct span *span, unsigned class, const char *block,
                              uint32_t *index_out)
 {
@@ -250,9 +256,9 @@ static inline int find_fault(const struct span *span, unsigned class, const char
     uint32_t index = sizeclass_block_index(class, offset);
     if (check_unlikely(index * (size_t)sizeclasses[class].block_bytes != offset))
         return MISUSE_INTERIOR;
-    if (check_unlikely(index >= span->n_carved))
+    if (check_unlikely(index >= atomic_load_relaxed(&span->n_carved)))
         return MISUSE_NEVER_ALLOCATED;
-    if (check_unlikely((span->free_blocks[index / 64] >> (index % 64)) & 1))
+    if (check_unlikely((atomic_load_relaxed(&span->free_blocks[index / 64]) >> (index % 64)) & 1))
         return MISUSE_DOUBLE_FREE;
     *index_out = index;
     return -1;
@@ -264,6 +270,43 @@ void span_check_block(const void *pointer, unsigned class)
     int fault = find_fault(span_of(pointer), class, pointer, &index);
     if (fault >= 0)
         misuse_abort((enum misuse)fault, pointer);
+}
+
+/* Marks or unmarks those of blocks[0..n) that are from `arena`, as if they came home and went out
+ * again. Where the first fault is, or n. */
+static unsigned mark_cached(unsigned arena, unsigned class, void *const *blocks, unsigned n,
+                            bool mark, int *fault)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct span *span = span_of(blocks[i]);
+        uint32_t index = 0;
+        if (span->arena % N_ARENAS != arena)
+            continue;
+        *fault = mark ? find_fault(span, class, blocks[i], &index) : -1;
+        if (*fault >= 0)
+            return i;
+        if (!mark)
+            index =
+                sizeclass_block_index(class, (size_t)((const char *)blocks[i] - span_start(span)));
+        uint64_t *bits = &span->free_blocks[index / 64];
+        atomic_store_relaxed(bits, *bits ^ (uint64_t)1 << (index % 64)); /* see find_fault() */
+    }
+    return n;
+}
+
+void span_check_cached(unsigned class, void *const *blocks, unsigned n)
+{
+    int fault = -1, none;
+    if (n == 0)
+        return;
+    unsigned arena = span_of(blocks[0])->arena % N_ARENAS;
+    struct bin *bin = &bins[arena][class];
+    lock_acquire(&bin->lock);
+    unsigned at = mark_cached(arena, class, blocks, n, true, &fault);
+    mark_cached(arena, class, blocks, at, false, &none);
+    lock_release(&bin->lock);
+    if (check_unlikely(fault >= 0))
+        misuse_abort((enum misuse)fault, blocks[at]);
 }
 
 /* The span has been full, or has just become empty. One that is not to be kept goes to `emptied`.
@@ -289,7 +332,8 @@ static inline int give_block(struct bin *bin, struct span *span, unsigned class,
     if (check_unlikely(fault >= 0))
         return fault;
     unsigned word = index / 64;
-    span->free_blocks[word] |= (uint64_t)1 << (index % 64);
+    atomic_store_relaxed(&span->free_blocks[word],
+                         span->free_blocks[word] | (uint64_t)1 << (index % 64));
     if (word < span->hint)
         span->hint = (uint16_t)word;
     span->n_free++;

@@ -54,6 +54,13 @@ unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n);
  * Aborts on misuse. */
 void span_give(unsigned class, void **blocks, unsigned n);
 
+/*
+ * Looks at n blocks of `class` that are in a thread cache, and aborts on misuse that is to be seen
+ * in them: what would come out when they go home. Leaves out those of other arenas than the first
+ * one's.
+ */
+void span_check_cached(unsigned class, void *const *blocks, unsigned n);
+
 /* The start of the block at `pointer`, which is in a unit of a small class; aborts if no block can
  * begin there. */
 void span_check_block(const void *pointer, unsigned class);

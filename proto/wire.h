@@ -13,6 +13,10 @@
 #define WIRE_VERSION_MIN 1u
 #define WIRE_VERSION_MAX 1u
 
+/* Bits of Hello.features and HelloReply.features. */
+#define WIRE_FEATURE_REATTACH UINT64_C(1)
+#define WIRE_TOKEN_BYTES      16u /* of a reattach_token */
+
 /*
  * Memory that unpacked messages live in: bumped up, and dropped all at once by the next unpack. Embedded in its owner;
  * `bytes` is borrowed. A message that does not fit is refused.

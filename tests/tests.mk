@@ -36,9 +36,14 @@ $(SYSTEM_BIN): $(BUILD)/%: %.c $(HARNESS_OBJ) $(BASE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(HARNESS_OBJ) $(BASE_OBJ) -lprotobuf-c -lpthread $(CMOCKA_LIBS)
 
-$(PLAIN_BIN) $(MISUSE_BIN): $(BUILD)/%: %.c
+$(PLAIN_BIN): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g -w -fno-builtin -Ilibclient -D_GNU_SOURCE -o $@ $< -lpthread -ldl
+
+# Not optimised: what is wrong must be done, not optimised away.
+$(MISUSE_BIN): $(BUILD)/%: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O0 -g -w -fno-builtin -D_GNU_SOURCE -o $@ $< -lpthread -ldl
 
 .PHONY: tests check check-unit
 tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN)

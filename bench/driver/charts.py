@@ -65,10 +65,10 @@ def points_with_halo(block, name, names, size):
                f"linecolor rgb '{rgb}'")
 
 
-def label_place(row):
-    """Right of everything that is drawn in a row."""
+def label_place(row, low, high):
+    """Right of everything that is drawn in a row, by a fixed part of the axis's length."""
     drawn = [one["ratio"] for one in row["cells"].values() if one.get("ratio")] + [row.get("ask") or 0, 1.0]
-    return max(drawn) * 1.08
+    return max(drawn) * (high / low) ** 0.022
 
 
 def group_bars(rows, names):
@@ -95,7 +95,7 @@ def group_bars(rows, names):
             script += datablock(block, bars)
             plots.append(f"${block} using (1):2:(1):1:2:4 with boxxyerror linecolor rgb '{colour(name, names)}'")
             if name == "hakmem":
-                script += datablock("ratios", [f"{label_place(row)} {i - 0.15} {row['cells'][name]['ratio']:.2f}"
+                script += datablock("ratios", [f"{label_place(row, low, high)} {i - 0.15} {row['cells'][name]['ratio']:.2f}"
                                                for i, row in enumerate(rows) if row["cells"].get(name, {}).get("ratio")])
                 labels.append(f"$ratios using 1:2:(sprintf('%.2f', $3)) with labels left font ',12' textcolor rgb '{INK}'")
     for name in names:
@@ -127,7 +127,7 @@ def curves(series, names, label, x_label, y_label, x_tics, log_y=True):
     series = {name: points for name, points in series.items() if points}
     if not series:
         return ""
-    script = "set logscale x 2\n" + ("set logscale y 10\n" if log_y else "set yrange [0:*]\n")
+    script = "set logscale x 2\n" + ("set logscale y 10\nset format y \"%.0s%c\"\n" if log_y else "set yrange [0:*]\n")
     script += "set xtics (" + ", ".join(f'"{x}" {x}' for x in x_tics) + ")\n"
     script += f"set xrange [{min(x_tics) / 1.3}:{max(x_tics) * 1.3}]\n"
     script += f"set xlabel {quote(x_label)}\nset ylabel {quote(y_label)} offset 0.5\nset key off\nset lmargin 10\nset rmargin 2\n"
@@ -164,7 +164,7 @@ def overview(groups, names):
             script += datablock(block, bars)
             plots.append(f"${block} using (1):2:(1):1:2:3 with boxxyerror linecolor rgb '{colour(name, names)}'")
             if name == "hakmem":
-                script += datablock("means", [f"{max(by_name.values()) * 1.08} {i - 0.14} {by_name[name]:.2f}"
+                script += datablock("means", [f"{max(max(by_name.values()), 1.0) * (high / low) ** 0.022} {i - 0.14} {by_name[name]:.2f}"
                                               for i, (_, by_name) in enumerate(groups) if name in by_name])
                 labels.append(f"$means using 1:2:(sprintf('%.2f', $3)) with labels left font ',13' textcolor rgb '{INK}'")
     for name in names:

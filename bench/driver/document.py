@@ -27,6 +27,11 @@ def reasons():
     return found
 
 
+def reason(row, name, why):
+    """Why hakmem's row `name` is behind in this row."""
+    return why.get(f"{row['name']}/{name}") or why.get(row["name"], NOT_EXPLAINED)
+
+
 def unknown_reasons():
     """Heads in why.md that name no row: left over from one that was renamed."""
     known = {figure.row for workload in all_workloads() for figure in workload.figures}
@@ -89,7 +94,7 @@ def losses(rows, why):
         for row in behind:
             own = row["cells"][name]
             noisy = f" The row is noisy: spread up to {digest.worst_spread(row):.0f} %." if row["noisy"] else ""
-            prose = why.get(f"{row['name']}/{name}") or why.get(row["name"], NOT_EXPLAINED)
+            prose = reason(row, name, why)
             parts.append(f"- **{row['title']}** (`{row['name']}`): {own['to_best']:.2f} times {row['best_peer']}, "
                          f"{own['ratio']:.2f} times glibc.{noisy} {prose}\n")
     return "\n".join(parts)
@@ -122,7 +127,7 @@ def profile_table(profile):
 
 def machine_list(results):
     lines = [f"- {key.replace('_', ' ')}: {value}" for key, value in results["machine"].items() if key != "load_before"]
-    lines.append(f"- {'quick' if results['quick'] else 'full'} run, {results['rounds']} rounds, "
+    lines.append(f"- {'quick' if results['quick'] else 'full'} run, rounds: {results['rounds']}, "
                  f"{results['seconds'] / 60:.0f} minutes")
     lines.append("- daemon: " + ", ".join(f"{k}={v}" for k, v in results["daemon_settings"].items()) + ", all else default")
     lines += [f"- {one['name']}: {one['about']}" for one in results["allocators"]]

@@ -2,10 +2,12 @@
 
 import html
 import os
+import re
 
 import charts
 import daemon_figures
 import digest
+import document
 from table import human, short
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,19 +18,25 @@ def escape(text):
     return html.escape(str(text))
 
 
-def legend(names):
-    """The key to every chart, as text with the charts' colours."""
+def code(text):
+    """Markdown's `code` in escaped text."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", text)
+
+
+def legend(names, bars=True):
+    """The key to a chart of bars, or of lines, as text with the charts' colours."""
     parts = []
     marks = {2: "×", 7: "●", 9: "▲", 5: "■", 11: "▼", 13: "◆"}
     for name in names:
         if name == "glibc":
-            mark = "│"
+            mark = "│" if bars else "×"
         elif name.startswith("hakmem"):
-            mark = "▬"
+            mark = "▬" if bars else "━"
         else:
             mark = marks.get(charts.shape(name), "▼")
         parts.append(f'<span><b style="color:{charts.colour(name, names)}">{mark}</b> {escape(name)}</span>')
-    parts.append("<span><b>◯</b> best peer of the row</span><span><b>|</b> target</span>")
+    if bars:
+        parts.append("<span><b>◯</b> best peer of the row</span><span><b>|</b> target</span>")
     return f'<p class="legend">{"".join(parts)}</p>'
 
 
@@ -110,7 +118,18 @@ def detail_table(row, names):
             f"<table class='detail'>{head}{''.join(lines)}</table></details>")
 
 
-def group_section(title, rows, names):
+def why_html(row, why):
+    """The reasons, where a row of hakmem's is behind."""
+    parts = []
+    for name in ("hakmem", "hakmem-alone"):
+        if row["cells"].get(name, {}).get("verdict") == "behind":
+            reason = document.reason(row, name, why)
+            if not parts or parts[-1][1] != reason:
+                parts.append((name, reason))
+    return "".join(f"<small class='why'>{escape(name)} is behind: {code(escape(reason))}</small>" for name, reason in parts)
+
+
+def group_section(title, rows, names, why):
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = []
     for row in rows:
@@ -121,7 +140,7 @@ def group_section(title, rows, names):
                         for name in names)
         body.append(f"<tr id='{escape(row['name'])}'><th>{escape(row['title'])} {noisy}<small>{escape(row['about'])}</small>"
                     f"<small>{unit}{'more' if row['more_is_better'] else 'less'} is better</small>{ask}"
-                    f"{detail_table(row, names)}</th>{cells}</tr>")
+                    f"{why_html(row, why)}{detail_table(row, names)}</th>{cells}</tr>")
     chart = charts.group_bars(rows, names) if charts.available() else "<p class='none'>gnuplot is not installed.</p>"
     return (f"<section><h2>{escape(title)}</h2>{legend(names)}{chart}"
             f"<table class='figures'><tr><th></th>{head}</tr>{''.join(body)}</table></section>")
@@ -137,7 +156,7 @@ def curve_section(rows, names):
                              if (one := by_name[f"cold-{n}M-{shape}{suffix}"]["cells"].get(name))
                              and one["status"] == "ok"] for name in names}
             svg = charts.curves(series, names, f"Cold start {label} {how}", "MB allocated and touched",
-                                "us per MB", sizes) if sizes else ""
+                                "µs per MB", sizes) if sizes else ""
             if svg:
                 parts.append(f"<figure>{svg}<figcaption>{label}, {how}: less is better</figcaption></figure>")
     for prefix, label, counts in (("random_mixed", "own working set per thread", (1, 2, 4)),
@@ -150,7 +169,7 @@ def curve_section(rows, names):
                             log_y=False) if len(counts) > 1 else ""
         if svg:
             parts.append(f"<figure>{svg}<figcaption>random sizes, {label}: more is better</figcaption></figure>")
-    return f"<section><h2>Cold start and scaling</h2>{legend(names)}<div class='grid'>{''.join(parts)}</div></section>" if parts else ""
+    return f"<section><h2>Cold start and scaling</h2>{legend(names, bars=False)}<div class='grid'>{''.join(parts)}</div></section>" if parts else ""
 
 
 def memory_section(rows, names):
@@ -202,11 +221,13 @@ def machine_section(results):
                   "</td></tr>" for one in results["allocators"])
     problems = digest.problems(results["rows"])
     bad = "".join(f"<li>{escape(line)}</li>" for line in problems)
-    return f"""<section><h2>How it was measured</h2><p>Every row is run with every allocator in turn, round by round; shown are medians.
+    return f"""<section><h2>How it was measured</h2><p>Every row is run with every allocator in turn, round by round, and the rounds of a row are spread over
+the whole run; shown are medians. Noisy rows get more rounds as time allows. Before each run a helper touches as much free memory as the run is going to need: on a
+virtual machine whose host takes back free pages, the first to touch them would pay for all others (<em>first touch</em> below).
 ± is half the distance between the quartiles of the rounds. A row where that distance is above 5 % for any allocator says so. A run counts only if the
 allocator that was asked for is seen to have served the program's blocks. hakmem's daemon is started once; its work between two
 runs is waited for, and counted as <em>daemon CPU</em>. "Ahead" and "behind" mean by more than 2 % and more than the spread.</p>
-{"<h3>Rows that failed</h3><ul>" + bad + "</ul>" if bad else ""}
+{"<h3 id='failed'>Rows that failed</h3><ul>" + bad + "</ul>" if bad else ""}
 <h3>Allocators</h3><table class="detail">{who}</table><h3>Machine</h3><table class="detail">{lines}</table></section>"""
 
 
@@ -216,17 +237,21 @@ def render(results, profile=None):
     with open(os.path.join(HERE, "page.css"), encoding="utf-8") as file:
         style = file.read()
     machine = results["machine"]
+    why = document.reasons()
+    n_failed = sum(one["status"] != "ok" for row in rows for one in row["cells"].values())
+    warning = (f"<p class='warning'>{n_failed} of {sum(len(row['cells']) for row in rows)} cells have no figure: "
+               "<a href='#failed'>which and why</a>.</p>") if n_failed else ""
     groups = digest.by_group(rows)
     means = [(title, digest.group_means(members, names)) for title, members in groups.items()]
     overview = charts.overview(means, names) if charts.available() else ""
-    sections = "".join(group_section(title, members, names) for title, members in groups.items())
+    sections = "".join(group_section(title, members, names, why) for title, members in groups.items())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>hakmem beside its peers</title><style>{style}</style></head><body>
 <header><h1>hakmem beside its peers</h1><p>{escape(machine['processor'])}, {machine['cores']} cores, {machine['memory_gib']} GiB,
-{escape(machine['system'])}, Linux {escape(machine['kernel'])}; {escape(machine['hakmem'])}; {results['rounds']} rounds,
+{escape(machine['system'])}, Linux {escape(machine['kernel'])}; {escape(machine['hakmem'])}; rounds: {results['rounds']};
 {'quick' if results['quick'] else 'full'} run{'' if not results.get('started') else ' of ' + escape(results['started'])}</p></header>
-<main><section class="first"><div class="overview">{legend(names)}{overview}</div><div class="cards">
+<main>{warning}<section class="first"><div class="overview">{legend(names)}{overview}</div><div class="cards">
 {summary_cards(rows, "hakmem", "hakmem with its daemon")}{summary_cards(rows, "hakmem-alone", "hakmem alone, no daemon")}</div></section>
 {sections}{curve_section(rows, names)}{memory_section(rows, names)}{daemon_section(results.get("daemon"))}{profile_section(profile)}
 {machine_section(results)}</main></body></html>

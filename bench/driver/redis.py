@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 
+import machine
 from checks import RunError, check_stats
 
 KEYS = (100_000, 30_000)  # in the full run, in the quick run
@@ -55,6 +56,17 @@ class Server:
             if line.startswith(key + ":"):
                 return line.split(":", 1)[1]
         return ""
+
+    def memory(self):
+        """The server's resident, proportional and memfd pages now, under the names of our own programs' figures."""
+        pid = self.info("process_id")
+        found = {}
+        for file, key, name in (("smaps_rollup", "Rss:", "full_rss_kib"), ("smaps_rollup", "Pss:", "full_pss_kib"),
+                                ("status", "RssShmem:", "full_shmem_kib")):
+            for line in machine.read(f"/proc/{pid}/{file}").splitlines():
+                if line.startswith(key):
+                    found[name] = int(line.split()[1])
+        return found
 
     def benchmark(self, tests, n_requests, *more):
         """{test: requests per second}"""
@@ -124,6 +136,8 @@ def sample(runner, workload, allocator, with_stats):
             figures = {"value": rate, "fork_us": fork_us}
         else:
             figures = {"value": mean_rate(server.benchmark("set,get,incr,lpush,hset", n_requests, "-d", "200"))}
+        if with_stats:
+            figures.update(server.memory())
     finally:
         launcher = server.stop()
     if not launcher or launcher["signal"] or launcher["timed_out"]:

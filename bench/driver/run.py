@@ -115,11 +115,16 @@ class Runner:
 
     def sample(self, workload, allocator, with_stats):
         """One timed measurement: a flat dictionary of figures."""
+        looked_at = {}
         if workload.foreign and with_stats and not workload.scenario:
-            self.witness(self.command(workload), allocator, workload.timeout_s)
+            looked_at = self.witness(self.command(workload), allocator, workload.timeout_s)
         self.touch_memory(workload)
         take = redis.sample if workload.scenario else Runner.sample_program
         figures = take(self, workload, allocator, with_stats)
+        if looked_at.get("sampled_pss_kib"):
+            # Of the run that was not timed: the sum of the program and its children at its largest.
+            for key in ("rss", "pss", "shmem"):
+                figures[f"full_{key}_kib"] = looked_at[f"sampled_{key}_kib"]
         peak_kib = max(figures.get("peak_rss_kib", 0), figures.get("process.max_rss_kib", 0))
         self.peak_mib[workload.name] = max(self.peak_mib[workload.name], peak_kib / 1024)
         return figures

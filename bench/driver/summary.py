@@ -121,6 +121,8 @@ def compare(old, new):
         names = [n for n, c in row["cells"].items() if c.get("ratio") and other["cells"].get(n, {}).get("ratio")]
         if len(names) < 2:
             yield name, "missing", "fewer than two allocators have figures in both runs"
+        elif min(len(one["cells"][n]["rounds"]) for one in (row, other) for n in names) < 2:
+            yield name, "noisy", "a single round: its spread is not known"
         elif row.get("noisy", True) or other.get("noisy", True):
             worst = max(one["cells"][n]["spread_percent"] for one in (row, other) for n in names)
             yield name, "noisy", f"spread up to {worst:.1f} %"

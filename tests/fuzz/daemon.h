@@ -29,7 +29,8 @@ static inline struct daemon *daemon_new(void)
 {
     /* Little stock and no huge pages: the fuzzer is after the logic, and wants many runs a second.
      */
-    static const struct core_settings settings = {
+    const struct core_settings settings = {
+        .host = host_default,
         .pool = {.min_bytes = 2 * MIB,
                  .max_bytes = 16 * MIB,
                  .backing = BACKING_4K,
@@ -39,9 +40,9 @@ static inline struct daemon *daemon_new(void)
         .quota = {.defaults = {.bytes_per_user = 64 * MIB,
                                .bytes_per_client = 32 * MIB,
                                .clients_per_user = 3,
-.descriptors_per_user = 100,
-.requests_per_second = 1000,
-.requests_per_user = 1000}},
+                               .descriptors_per_user = 100,
+                               .requests_per_second = 1000,
+                               .requests_per_user = 1000}},
         .pressure = {.enabled = false, .some_us = 1000, .quiet_ms = 1000}};
     struct store_passed nothing = {0};
     struct daemon *d = calloc(1, sizeof(*d));

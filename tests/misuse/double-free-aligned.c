@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A block with an alignment. */
 #include <stdlib.h>
 

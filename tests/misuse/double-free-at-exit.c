@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* Once in main, once in an exit handler. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A block of calloc. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* Between the two, the block has been handed out again: its new owner is hit. */
 #include <stdlib.h>
 #include <string.h>

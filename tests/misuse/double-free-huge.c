@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A block of whole SuperSlabs. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A thread that ends right after. */
 #include <pthread.h>
 #include <stdlib.h>

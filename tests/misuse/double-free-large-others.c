@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A large block beside another that lives. */
 #include <stdlib.h>
 #include <string.h>

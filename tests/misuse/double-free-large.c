@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A block of several 64 KiB units. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* Thousands of blocks of the class go through in between: the caches have been emptied and filled.
  */
 #include <stdlib.h>

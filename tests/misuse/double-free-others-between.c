@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* Another block of the class is freed in between, which is all that simple checks look at. */
 #include <stdlib.h>
 

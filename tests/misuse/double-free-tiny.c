@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* The smallest block there is. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* One thread frees, then another. */
 #include <pthread.h>
 #include <stdlib.h>

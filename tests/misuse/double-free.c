@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* The same block twice in a row. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: invalid free\|double free\|buffer underflow in: normal check */
+/* expect: invalid free\|double free\|buffer underflow in: normal guards check */
 /* One past the end, where the next block was not yet handed out. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: normal check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* A string of the environment. */
 #include <stdlib.h>
 

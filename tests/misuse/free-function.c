@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: normal check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* A function's address. */
 #include <stdlib.h>
 

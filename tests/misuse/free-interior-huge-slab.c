@@ -1,4 +1,4 @@
-/* expect: invalid free in: normal check */
+/* expect: invalid free in: normal guards check */
 /* Into a huge block, at its second SuperSlab. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: inside a block in: normal check */
+/* expect: inside a block in: normal guards check */
 /* Into a large block, at a page. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: invalid free\|double free\|buffer underflow in: normal check */
+/* expect: invalid free\|double free\|buffer underflow in: normal guards check */
 /* A place of the span where no block has been. */
 #include <stdint.h>
 #include <stdlib.h>

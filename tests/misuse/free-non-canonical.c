@@ -1,5 +1,6 @@
-/* expect: not a pointer from this allocator in: check */
-/* A value that no pointer can have. The fast path of the normal mode looks it up and so dies of SIGSEGV: stopped, unnamed. */
+/* expect: not a pointer from this allocator in: guards check */
+/* A value that no pointer can have. The fast path of the normal mode looks it up and so dies of
+ * SIGSEGV: stopped, unnamed. */
 #include <stdlib.h>
 
 int main(void)

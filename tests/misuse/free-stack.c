@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: normal check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* An object on the stack. */
 #include <stdlib.h>
 

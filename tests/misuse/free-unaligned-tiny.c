@@ -1,4 +1,4 @@
-/* expect: inside a block in: normal check */
+/* expect: inside a block in: normal guards check */
 /* One byte into the smallest block. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: guards check */
 /* One byte past the end. */
 #include <stdlib.h>
 

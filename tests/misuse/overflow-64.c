@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: guards check */
 /* Sixty-four bytes past the end, into the next block. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: hakmem:  in: check */
+/* expect: hakmem:  in: guards check */
 /* Into the next block, which is freed first. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: guards check */
 /* Seen when the block is resized. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* A freed large block is resized. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: normal check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* A static object is resized. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* realloc has moved the block; the old address is freed. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: normal check */
+/* expect: double free in: normal guards check */
 /* realloc to size 0 has freed the block. */
 #include <stdlib.h>
 

@@ -1,11 +1,11 @@
-/* expect: buffer underflow in: check */
+/* expect: buffer underflow in: guards check */
 /* One byte before the start. */
 #include <stdlib.h>
 
 int main(void)
 {
     char *p = malloc(100);
-    p[-1] = 1;
+    p[-1] ^= 0x55;
     free(p);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* expect: use after free in: check */
+/* expect: use after free in: guards check */
 /* Freed by another thread meanwhile. */
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,48 +1,79 @@
 #!/bin/sh
 # Each program of tests/misuse does one thing wrong. Its first line says what the library says of it, and in which modes it
-# is stopped:
-#     /* expect: double free in: normal check */
-# check is HAKMEM_CHECK=1. Stopped is: that message on standard error, then abort(). In no mode may a program that does
-# nothing wrong be stopped: the model runs in both, too.
+# is stopped with these words:
+#     /* expect: double free in: normal guards check */
+# normal: no setting. check: HAKMEM_CHECK=1. guards: the same where there is no room for fences (here, under a limit of
+# address space), as for the blocks beyond the first 16384. none: it is not stopped, or not by us. In no mode may a program
+# that does nothing wrong be stopped: the model runs in all of them, too.
+# Stopped is whoever ends by a signal; for comparison, the C library's malloc runs them as well.
 . "$(dirname "$0")/../lib.sh"
 need_library
-n_programs=0 n_stopped_normal=0 n_stopped_check=0 n_wrong=0
+ulimit -c 0
 
-# run MODE PROGRAM: status in $status, messages in $scratch/err.
-run() {
-    check=0
-    [ "$1" = normal ] || check=1
-    env LD_PRELOAD="$library" HAKMEM_CONNECT=off HAKMEM_CHECK="$check" timeout 20 "$2" >/dev/null 2>"$scratch/err"
-    status=$?
+# run_all MODE: each program; $scratch/MODE/NAME has its messages, NAME.status how it ended. One that hangs runs into the
+# limit of processor time, or of the test's.
+run_all() {
+    mkdir "$scratch/$1"
+    for program in "$BUILD"/tests/misuse/*; do
+        [ -x "$program" ] || continue
+        out=$scratch/$1/${program##*/}
+        "$program" >/dev/null 2>"$out"
+        echo $? >"$out.status"
+    done
+}
+under_library() {
+    LD_PRELOAD=$library HAKMEM_CONNECT=off HAKMEM_CHECK=$1
+    export LD_PRELOAD HAKMEM_CONNECT HAKMEM_CHECK
+}
+ulimit -t 20
+(run_all glibc && under_library 0 && run_all normal) 2>/dev/null &
+background_pids=$!
+(under_library 1 && run_all check && ulimit -v 4194304 && run_all guards) 2>/dev/null
+wait "$background_pids"
+background_pids=
+
+n_programs=0 n_wrong=0 n_glibc=0 n_normal=0 n_check=0 n_guards=0
+wrong() {
+    echo "$*"
+    n_wrong=$((n_wrong + 1))
 }
 for source in "$tests"/misuse/*.c; do
-    name=$(basename "$source" .c)
-    first=$(sed -n 1p "$source")
-    expected=$(echo "$first" | sed -n 's,^/\* expect: \(.*\) in: .*\*/$,\1,p')
-    modes=$(echo "$first" | sed -n 's,.* in: \(.*\) \*/$,\1,p')
-    [ -n "$expected" ] && [ -n "$modes" ] || fail "$name: the first line does not say what to expect"
+    name=${source##*/}
+    name=${name%.c}
+    IFS= read -r first <"$source"
+    modes=${first##* in: }
+    modes=${modes% \*/}
+    expected=${first#/\* expect: }
+    expected=${expected% in: *}
+    [ "/* expect: $expected in: $modes */" = "$first" ] || fail "$name: the first line does not say what to expect"
+    [ -x "$BUILD/tests/misuse/$name" ] || fail "$name is not built"
     n_programs=$((n_programs + 1))
-    for mode in normal check; do
-        run "$mode" "$BUILD/tests/misuse/$name"
-        stopped=no
-        [ "$status" -eq 134 ] && grep -q "^hakmem: .*" "$scratch/err" && stopped=yes
-        [ "$stopped" = no ] || eval "n_stopped_$mode=\$((n_stopped_$mode + 1))"
+    for mode in glibc normal guards check; do
+        read -r status <"$scratch/$mode/$name.status"
+        # 128 and more: a signal.
+        [ "$status" -lt 128 ] || eval "n_$mode=\$((n_$mode + 1))"
         case " $modes " in
-        *" $mode "*)
-            if [ "$stopped" = no ]; then
-                echo "$name: $mode: not stopped (status $status): $(cat "$scratch/err")"
-                n_wrong=$((n_wrong + 1))
-            elif ! grep -q "^hakmem: .*$expected" "$scratch/err" && [ "$expected" != "hakmem: " ]; then
-                echo "$name: $mode: expected \"$expected\", but: $(cat "$scratch/err")"
-                n_wrong=$((n_wrong + 1))
-            fi
-            ;;
+        *" $mode "*) ;;
+        *) continue ;;
         esac
+        if [ "$status" -ne 134 ]; then
+            wrong "$name: $mode: not stopped (status $status): $(cat "$scratch/$mode/$name")"
+        elif ! grep -q "^hakmem: .*\($expected\).* 0x[0-9a-f]\|^$expected" "$scratch/$mode/$name"; then
+            wrong "$name: $mode: expected \"$expected\", but: $(cat "$scratch/$mode/$name")"
+        fi
     done
 done
-echo "$n_programs programs: $n_stopped_normal stopped in normal mode, $n_stopped_check with HAKMEM_CHECK=1"
-
-under_private env HAKMEM_CHECK=1 "$programs/prog-malloc-model" 3 4 1 100 2>"$scratch/err" ||
-    fail "HAKMEM_CHECK=1 stops a right program: $(tail -n 3 "$scratch/err")"
-grep -q '"fallbacks"' "$scratch/err" || fail "the library did not serve the model"
+echo "of $n_programs programs are stopped: $n_glibc by the C library; $n_normal in normal mode, $n_check by HAKMEM_CHECK=1" \
+    "($n_guards without fences)"
 [ "$n_wrong" -eq 0 ] || fail "$n_wrong wrong"
+[ "$n_programs" -ge 116 ] || fail "only $n_programs programs"
+[ "$n_normal" -gt "$n_glibc" ] || fail "the C library stops more"
+[ $((n_check * 100)) -ge $((n_programs * 95)) ] || fail "HAKMEM_CHECK=1 stops fewer than 95 %"
+
+for mode in fences guards; do
+    (
+        [ "$mode" = fences ] || ulimit -v 8388608
+        under_private env HAKMEM_CHECK=1 "$programs/prog-malloc-model" 3 4 1 100
+    ) 2>"$scratch/err" || fail "HAKMEM_CHECK=1, $mode, stops a right program: $(tail -n 3 "$scratch/err")"
+    grep -q '"fallbacks"' "$scratch/err" || fail "the library did not serve the model"
+done

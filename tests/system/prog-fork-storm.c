@@ -1,13 +1,16 @@
 /*
  * Forking at the worst of moments. For whatever allocator this program runs on.
  *
- *   prog-fork-storm threads N   threads allocate while other threads fork N children in all, which
- * allocate too prog-fork-storm signal N    a signal handler forks N times, interrupting malloc and
- * free wherever it hits; of its children every other one goes on with the interrupted call and
- * allocates on prog-fork-storm signal-threads N   the same with threads that allocate beside it;
- * the children end in the handler prog-fork-storm spawn N     posix_spawn, vfork, system and popen,
- * beside threads that allocate; then waits for the end of its standard input, so that a test can
- * look at it from outside
+ *   prog-fork-storm MODE N
+ *
+ *   threads         threads allocate while other threads fork N children in all, which allocate too
+ *   signal          a signal handler forks N times, interrupting malloc, free and realloc wherever
+ * it hits; of its children every other one goes on with the interrupted call and allocates on
+ *   signal-threads  the same with threads that allocate beside it; the children end in the handler
+ *   signal-fork     a signal handler forks wherever it hits, while the program forks N times
+ * itself, each time with new memory in its heap; all children write all over it spawn posix_spawn,
+ * vfork, system and popen, beside threads that allocate; then waits for the end of its standard
+ * input, so that a test can look at it from outside
  *
  * Every block carries a pattern that is checked before it is freed. Exit 0; 3 corruption; 4
  * deadlock; 5 a child died.
@@ -72,6 +75,14 @@ static size_t random_size(uint64_t *random)
     return 9 + (r >> 8) % (r % 8 ? 600 : 5000);
 }
 
+static void set(struct churn *c, size_t i, unsigned char *bytes, size_t n)
+{
+    memset(bytes, (int)(n ^ i), n < 10000 ? n : 10000);
+    bytes[n / 2] = bytes[n - 1] = (unsigned char)(n ^ i);
+    c->slots[i].n_bytes = n;
+    c->slots[i].bytes = bytes;
+}
+
 /* One step of the life of a heap: what is in a random slot is checked and freed, or something new
  * comes into it. */
 static void churn_step(struct churn *c)
@@ -85,6 +96,22 @@ static void churn_step(struct churn *c)
             say("corruption: a block has changed\n");
             _exit(EXIT_CORRUPTION);
         }
+        if (random_next(&c->random) % 4 == 0) {
+            /* Grows, moves or shrinks; what it held comes along. */
+            size_t n_new =
+                n > 1000000 ? (n / 2) * (1 + random_next(&c->random) % 4) : random_size(&c->random);
+            bytes = realloc(bytes, n_new);
+            if (!bytes)
+                _exit(EXIT_DIED);
+            if (bytes[0] != tag || (n_new > n && bytes[n - 1] != tag)) {
+                say("corruption: a block has changed in realloc\n");
+                _exit(EXIT_CORRUPTION);
+            }
+            if (n_new > 12000000)
+                bytes = realloc(bytes, n_new = 2500000);
+            set(c, i, bytes, n_new);
+            return;
+        }
         c->slots[i].bytes = NULL;
         free(bytes);
         return;
@@ -93,10 +120,7 @@ static void churn_step(struct churn *c)
     bytes = malloc(n);
     if (!bytes)
         _exit(EXIT_DIED);
-    memset(bytes, (int)(n ^ i), n < 10000 ? n : 10000);
-    bytes[n / 2] = bytes[n - 1] = (unsigned char)(n ^ i);
-    c->slots[i].n_bytes = n;
-    c->slots[i].bytes = bytes;
+    set(c, i, bytes, n);
 }
 
 /* The last is for children: what the others hold at a fork may be half written. */
@@ -224,6 +248,112 @@ static void test_signal(void)
     setitimer(ITIMER_VIRTUAL, &never, NULL);
 }
 
+/* ---- signal-fork ---- */
+
+enum { N_PIECES = 600, PIECE_BYTES = 60000, N_FRESH = 100 };
+static unsigned char *pieces[N_PIECES];
+static size_t n_pieces;
+static int n_from_handler, n_alive, may_fork;
+
+static void overwrite(void)
+{
+    for (size_t i = 0; i < n_pieces; i++) {
+        for (size_t at = 0; at < PIECE_BYTES; at += 1000)
+            pieces[i][at] = 0xee;
+    }
+}
+
+static void rang_in_fork(int signal)
+{
+    int saved = errno;
+    (void)signal;
+    if (may_fork > 0) {
+        may_fork--;
+        pid_t pid = fork();
+        if (pid == 0) {
+            overwrite();
+            _exit(0);
+        }
+        n_from_handler += pid > 0;
+        n_alive += pid > 0;
+    }
+    errno = saved;
+}
+
+/* Sends the signal until it is killed, or its parent is gone. */
+static pid_t start_sender(void)
+{
+    char *arguments[] = {"prog-fork-storm", "send", "0", NULL};
+    pid_t pid;
+    if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ))
+        _exit(EXIT_DIED);
+    return pid;
+}
+
+static void check_pieces(void)
+{
+    for (size_t i = 0; i < n_pieces; i++) {
+        for (size_t at = 0; at < PIECE_BYTES; at += 1000) {
+            if (pieces[i][at] != i % 100) {
+                say("corruption: a child's write shows in its parent\n");
+                _exit(EXIT_CORRUPTION);
+            }
+        }
+    }
+}
+
+static void test_signal_fork(void)
+{
+    struct sigaction action = {.sa_handler = rang_in_fork, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    pid_t sender = start_sender();
+    for (long i = 0; i < n_forks; i++) {
+        /* New leases, for this fork to convert. */
+        size_t n_new = n_pieces + N_FRESH;
+        for (; n_pieces < n_new; n_pieces++) {
+            pieces[n_pieces] = malloc(PIECE_BYTES);
+            if (!pieces[n_pieces])
+                _exit(EXIT_DIED);
+            memset(pieces[n_pieces], (int)(n_pieces % 100), PIECE_BYTES);
+        }
+        __atomic_store_n(&may_fork, 2, __ATOMIC_RELAXED);
+        pid_t pid = fork();
+        if (pid == 0) {
+            overwrite();
+            _exit(0);
+        }
+        __atomic_store_n(&may_fork, 0, __ATOMIC_RELAXED);
+        if (pid < 0)
+            _exit(EXIT_DIED);
+        int status;
+        for (n_alive++; n_alive > 0;) {
+            if (waitpid(-1, &status, 0) > 0) {
+                n_alive--;
+                check_status(status);
+            }
+        }
+        check_pieces();
+        if (n_pieces == N_PIECES) {
+            for (; n_pieces > 0; n_pieces--)
+                free(pieces[n_pieces - 1]);
+        }
+    }
+    kill(sender, SIGKILL);
+    waitpid(sender, NULL, 0);
+    if (n_from_handler == 0) {
+        say("no signal came during a fork\n");
+        _exit(EXIT_DIED);
+    }
+}
+
+static int send_signals(void)
+{
+    pid_t to = getppid();
+    while (getppid() == to && kill(to, SIGUSR1) == 0)
+        usleep(50);
+    return 0;
+}
+
 /* ---- spawn ---- */
 
 static void spawn_once(long i)
@@ -278,14 +408,16 @@ static void test_spawn(void)
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        fprintf(stderr, "usage: %s threads|signal|signal-threads|spawn N\n", argv[0]);
+        fprintf(stderr, "usage: %s threads|signal|signal-threads|signal-fork|spawn N\n", argv[0]);
         return 2;
     }
     const char *mode = argv[1];
+    if (strcmp(mode, "send") == 0)
+        return send_signals();
     n_forks = atol(argv[2]);
     signal(SIGALRM, alarm_rang);
     alarm(ALARM_SECONDS);
-    in_threads = strcmp(mode, "signal") != 0;
+    in_threads = strcmp(mode, "signal") != 0 && strcmp(mode, "signal-fork") != 0;
 
     pthread_t threads[2];
     sigset_t all, before;
@@ -301,6 +433,8 @@ int main(int argc, char **argv)
         test_threads();
     else if (strcmp(mode, "signal") == 0 || strcmp(mode, "signal-threads") == 0)
         test_signal();
+    else if (strcmp(mode, "signal-fork") == 0)
+        test_signal_fork();
     else if (strcmp(mode, "spawn") == 0)
         test_spawn();
     else

@@ -21,7 +21,7 @@
  *
  * Exit 0; 3 with a line "corruption: ..."; 4 with "deadlock: ..."; 5 if a child died otherwise. A
  * child that is stopped by SIGSEGV at its first touch of the heap is told of ("fail-stop") and
- * allowed, except after fork and _Fork: better than a corrupted parent.
+ * allowed after a raw system call: better than a corrupted parent.
  */
 #include <errno.h>
 #include <linux/sched.h>
@@ -306,7 +306,7 @@ static int wait_for_child(pid_t pid)
         puts("deadlock: a child does not finish");
         return EXIT_DEADLOCK;
     }
-    bool may_stop = strcmp(how, "fork") && strcmp(how, "_Fork");
+    bool may_stop = strncmp(how, "sys_", 4) == 0;
     if (WTERMSIG(status) == SIGSEGV && may_stop) {
         puts("fail-stop");
         return 0;

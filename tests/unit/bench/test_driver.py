@@ -74,6 +74,7 @@ class Comparison(unittest.TestCase):
     def test_noisy_and_missing_rows_are_told(self):
         old = {"glibc": cell(*[100] * 3), "hakmem": cell(*[160] * 3)}
         self.assertEqual(self.outcome(old, {"glibc": cell(*[100] * 3), "hakmem": cell(50, 80, 90)}), ["noisy"])
+        self.assertEqual(self.outcome(old, {"glibc": cell(100), "hakmem": cell(50)}), ["noisy"])  # one round tells no spread
         self.assertEqual(self.outcome(old, {"glibc": cell(*[100] * 3)}), ["missing"])
         self.assertEqual([one[1] for one in summary.compare({"rows": {"a": row(old)}}, {"rows": {}})], ["missing"])
 

@@ -37,11 +37,16 @@ static const struct quota_settings fixture_quota = {.defaults = {.bytes_per_user
                                                                  .requests_per_second = 1000,
                                                                  .requests_per_user = 1000}};
 
-static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
-                                          uint64_t recycled_ms, uint64_t idle_ms)
+/* `topology` is copied; NULL: one node. */
+static inline struct fixture *fixture_new_on(const struct topology *topology, uint64_t min_bytes,
+                                             uint64_t max_bytes, uint64_t recycled_ms,
+                                             uint64_t idle_ms)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct core_settings settings = {.pool = {.min_bytes = min_bytes,
+    static const struct topology one_node = {.n_nodes = 1};
+    struct core_settings settings = {.host = host_default,
+                                     .topology = topology ? topology : &one_node,
+                                     .pool = {.min_bytes = min_bytes,
                                               .max_bytes = max_bytes,
                                               .backing = BACKING_AUTO,
                                               .recycled_ms = recycled_ms},
@@ -55,6 +60,12 @@ static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes
     f->stats.fd_limit = 1000;
     assert_int_equal(core_init(f, &settings, event_base_new(), &nothing), 0);
     return f;
+}
+
+static inline struct fixture *fixture_new(uint64_t min_bytes, uint64_t max_bytes,
+                                          uint64_t recycled_ms, uint64_t idle_ms)
+{
+    return fixture_new_on(NULL, min_bytes, max_bytes, recycled_ms, idle_ms);
 }
 
 /* Clients must have ended. Everything that was created must have been discarded. */

@@ -285,7 +285,7 @@ static void test_does_not_swing(void **state)
         assert_int_equal(lease(f, &c, 1, 1), 0);
         close_grants();
     }
-    fixture_wait(f, f->pool.n_jobs == 0 && f->pool.peak_bytes > 0);
+    fixture_wait(f, f->pool.n_jobs == 0 && f->pool.demand.peak_bytes > 0);
     fixture_client_end(f, &c);
     fixture_wait(f, is_settled(f));
     pool_trim(&f->pool);

@@ -1,0 +1,67 @@
+/* See extentfile.h. */
+#include "libclient/extentfile.h"
+
+#include <stddef.h>
+
+#include "libclient/glue.h"
+
+/* Descriptors sit at high numbers; at most this share of RLIMIT_NOFILE. */
+#define DESCRIPTOR_SHARE 4u
+
+static uint32_t n_descriptors;
+
+int extentfile_adopt(int fd)
+{
+    n_descriptors++;
+    return glue_descriptor_up(fd);
+}
+
+bool extentfile_is_ours(const struct superslab *head)
+{
+    return head->extent_fd >= 0 && glue_inode(head->extent_fd) == head->extent_inode;
+}
+
+unsigned char *extentfile_map(const struct superslab *head)
+{
+    size_t n_bytes = (size_t)head->extent_slabs << SUPERSLAB_SHIFT;
+    if (!extentfile_is_ours(head))
+        return NULL;
+    void *at = glue_map_again(n_bytes, head->extent_fd);
+    if (!at)
+        return NULL;
+    /* Checked afterwards: a number that another thread has turned into some other file never turns
+     * back into ours. Inode numbers alone are one filesystem's; nobody else's file has these seals,
+     * too. */
+    if (extentfile_is_ours(head) && glue_has_size_sealed(head->extent_fd))
+        return at;
+    glue_unreserve(at, n_bytes);
+    return NULL;
+}
+
+void extentfile_drop(struct superslab *head)
+{
+    if (head->extent_fd < 0)
+        return;
+    if (extentfile_is_ours(head))
+        glue_close(head->extent_fd);
+    head->extent_fd = -1;
+    n_descriptors--;
+}
+
+static uint32_t limit(void)
+{
+    static uint32_t n;
+    if (n == 0)
+        n = glue_descriptor_limit() / DESCRIPTOR_SHARE;
+    return n;
+}
+
+bool extentfile_may_hold_more(void)
+{
+    return n_descriptors < limit();
+}
+
+bool extentfile_may_keep(void)
+{
+    return n_descriptors <= limit() / 2;
+}

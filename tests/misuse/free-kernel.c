@@ -1,0 +1,9 @@
+/* expect: not a pointer from this allocator in: guards check */
+/* The kernel's half of the address space. In normal mode SIGSEGV, unnamed. */
+#include <stdlib.h>
+
+int main(void)
+{
+    free((void *)0xffff888000000000);
+    return 0;
+}

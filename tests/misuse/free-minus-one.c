@@ -1,0 +1,9 @@
+/* expect: not a pointer from this allocator in: guards check */
+/* What failed calls return. No address: in normal mode SIGSEGV, unnamed. */
+#include <stdlib.h>
+
+int main(void)
+{
+    free((void *)-1);
+    return 0;
+}

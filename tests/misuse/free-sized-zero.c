@@ -1,0 +1,13 @@
+/* expect: free_sized in: guards check */
+/* free_sized by no bytes. */
+#include <dlfcn.h>
+#include <stdlib.h>
+
+int main(void)
+{
+    void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
+    if (!sized)
+        return 0;
+    sized(malloc(100), 0);
+    return 0;
+}

@@ -1,0 +1,13 @@
+/* expect: buffer overflow in: guards check */
+/* strcat that forgets the terminating zero. */
+#include <stdlib.h>
+#include <string.h>
+
+int main(void)
+{
+    char *p = malloc(24);
+    strcpy(p, "twelve bytes");
+    strcat(p, "twelve bytes");
+    free(p);
+    return 0;
+}

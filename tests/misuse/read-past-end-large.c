@@ -1,0 +1,13 @@
+/* expect: buffer overflow in: check */
+/* Past the end of a large block. */
+#include <stdlib.h>
+
+static volatile char sink;
+
+int main(void)
+{
+    char *p = malloc(200000);
+    sink = p[200000];
+    free(p);
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* expect: buffer underflow in: guards check */
+/* Of a huge block. */
+#include <stdlib.h>
+
+int main(void)
+{
+    char *p = malloc(5000000);
+    p[-8] ^= 0x55;
+    free(p);
+    return 0;
+}

@@ -1,0 +1,407 @@
+/* Limits of control groups, on trees of files: versions 1 and 2 and both, nested, unreadable, gone;
+ * and that they bind what is leased. */
+#include "fake-host.h"
+#include "fixture.h"
+
+#define PID       4242
+#define OTHER_PID 4243
+
+struct scene {
+    struct fake_host fake;
+    struct cgroups cgroups;
+};
+
+static int setup(void **state)
+{
+    struct scene *s = calloc(1, sizeof(*s));
+    fake_host_init(&s->fake);
+    cgroups_init(&s->cgroups, &s->fake.host);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct scene *s = *state;
+    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
+        assert_true(list_is_empty(&s->cgroups.buckets[i])); /* every reference was returned */
+    fake_host_deinit(&s->fake);
+    free(s);
+    return 0;
+}
+
+static void set_process(struct scene *s, int pid, const char *lines)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "proc/%d/cgroup", pid);
+    fake_host_write(&s->fake, name, "%s", lines);
+}
+
+/* A group of version 2. A limit of 0 stands for "max". */
+static void set_group_2(struct scene *s, const char *group, uint64_t limit, uint64_t usage)
+{
+    char name[256];
+    fake_host_write(&s->fake, "sys/fs/cgroup/cgroup.controllers", "memory\n");
+    snprintf(name, sizeof(name), "sys/fs/cgroup%s/memory.max", group);
+    if (limit == 0)
+        fake_host_write(&s->fake, name, "max\n");
+    else
+        fake_host_write(&s->fake, name, "%llu\n", (unsigned long long)limit);
+    snprintf(name, sizeof(name), "sys/fs/cgroup%s/memory.current", group);
+    fake_host_write(&s->fake, name, "%llu\n", (unsigned long long)usage);
+    snprintf(name, sizeof(name), "sys/fs/cgroup%s/memory.stat", group);
+    fake_host_write(&s->fake, name, "anon 1\ninactive_file 0\nactive_file 7\n");
+}
+
+static struct cgroup *get(struct scene *s, int pid)
+{
+    struct cgroup *cgroup = cgroups_get(&s->cgroups, pid);
+    assert_non_null(cgroup);
+    return cgroup;
+}
+
+/* Room of 2 MiB steps, both for what it pays and for what the daemon pays. */
+static uint64_t room_of(struct cgroup *cgroup)
+{
+    uint64_t n = 0;
+    while (cgroup_has_room(cgroup, n + 2 * MIB, CGROUP_PAYS_ITSELF) && n < 1024 * MIB)
+        n += 2 * MIB;
+    return n;
+}
+
+/* Figures that change are seen within some milliseconds. */
+static void wait_for_room(struct cgroup *cgroup, uint64_t n_bytes)
+{
+    uint64_t until_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;
+    while (room_of(cgroup) != n_bytes) {
+        assert_true(clock_now_ms() < until_ms);
+        usleep(1000);
+    }
+}
+
+static void test_version_2(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "0::/app.slice/one.service\n");
+    set_group_2(s, "/app.slice/one.service", 160 * MIB, 40 * MIB);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), 160 * MIB);
+    assert_int_equal(room_of(cgroup), 100 * MIB); /* 160 less 40, less an eighth of 160 */
+    assert_true(cgroup_has_room(cgroup, 100 * MIB, CGROUP_DAEMON_PAYS));
+    assert_false(cgroup_has_room(cgroup, 100 * MIB + 1, CGROUP_DAEMON_PAYS));
+    /* What the kernel takes back without harm does not count. */
+    fake_host_write(&s->fake, "sys/fs/cgroup/app.slice/one.service/memory.stat",
+                    "inactive_anon 5\ninactive_file %llu\n", (unsigned long long)(30 * MIB));
+    wait_for_room(cgroup, 130 * MIB);
+    cgroup_unref(cgroup);
+}
+
+static void test_max_is_no_limit(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "0::/a\n");
+    set_group_2(s, "/a", 0, 40 * MIB);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), UINT64_MAX);
+    assert_true(cgroup_has_room(cgroup, UINT64_MAX, CGROUP_PAYS_ITSELF));
+    cgroup_unref(cgroup);
+}
+
+static void test_the_tightest_of_those_above(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "0::/top/middle/low\n");
+    set_group_2(s, "/top/middle/low", 800 * MIB, 10 * MIB);
+    set_group_2(s, "/top/middle", 0, 10 * MIB);
+    set_group_2(s, "/top", 80 * MIB, 20 * MIB);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), 80 * MIB);
+    assert_int_equal(room_of(cgroup), 50 * MIB);
+    /* A tight one further down. */
+    set_group_2(s, "/top/middle/low", 32 * MIB, 10 * MIB);
+    wait_for_room(cgroup, 18 * MIB);
+    cgroup_unref(cgroup);
+    /* The root's, too: a container's own. */
+    set_process(s, PID, "0::/\n");
+    set_group_2(s, "", 16 * MIB, 0);
+    cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 14 * MIB);
+    cgroup_unref(cgroup);
+}
+
+static void test_version_1(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "5:cpu,cpuacct:/x\n4:memory:/box/a\n1:name=systemd:/y\n0::/z\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/a/memory.limit_in_bytes",
+                    "9223372036854771712\n"); /* version 1's word for none */
+    fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/memory.limit_in_bytes", "%llu\n",
+                    (unsigned long long)(64 * MIB));
+    fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/memory.usage_in_bytes", "%llu\n",
+                    (unsigned long long)(20 * MIB));
+    fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/memory.stat",
+                    "inactive_file 0\ntotal_inactive_file %llu\n", (unsigned long long)(4 * MIB));
+    /* What version 2 says of it elsewhere is not of the memory controller. */
+    set_group_2(s, "/z", 2 * MIB, 0);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), 64 * MIB);
+    assert_int_equal(room_of(cgroup), 40 * MIB);
+    cgroup_unref(cgroup);
+}
+
+/* Version 2 beside version 1, and the memory controller in the former. */
+static void test_hybrid(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "3:cpu:/x\n0::/app\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/unified/cgroup.controllers", "memory\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/unified/app/memory.max", "%llu\n",
+                    (unsigned long long)(16 * MIB));
+    fake_host_write(&s->fake, "sys/fs/cgroup/unified/app/memory.current", "0\n");
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 14 * MIB);
+    cgroup_unref(cgroup);
+    /* Its memory.pressure is there, whoever has the memory controller; not the root's. */
+    char path[512];
+    fake_host_write(&s->fake, "sys/fs/cgroup/unified/app/memory.pressure", "some\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/unified/memory.pressure", "some\n");
+    set_process(s, PID, "4:memory:/m\n0::/app\n");
+    assert_true(cgroups_find_pressure(&s->cgroups, PID, path, sizeof(path)));
+    assert_string_equal(path,
+                        fake_host_path(&s->fake, "sys/fs/cgroup/unified/app/memory.pressure"));
+    set_process(s, PID, "4:memory:/m\n0::/\n");
+    assert_false(cgroups_find_pressure(&s->cgroups, PID, path, sizeof(path)));
+}
+
+static void test_what_cannot_be_read_is_no_limit(void **state)
+{
+    struct scene *s = *state;
+    assert_null(cgroups_get(&s->cgroups, PID)); /* no such process */
+    set_process(s, PID, "");
+    assert_null(cgroups_get(&s->cgroups, PID));
+    set_process(s, PID, "nonsense\n7\n8:\n0::\n0::relative\n");
+    assert_null(cgroups_get(&s->cgroups, PID));
+    set_process(s, PID, "0::/../elsewhere\n"); /* of another namespace */
+    assert_null(cgroups_get(&s->cgroups, PID));
+    set_process(s, PID, "0::/not-there\n");
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), UINT64_MAX);
+    cgroup_unref(cgroup);
+    /* A limit without a usage: the limit counts all the same. Nonsense is none. */
+    set_process(s, PID, "0::/half\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/half/memory.max", "%llu\n",
+                    (unsigned long long)(16 * MIB));
+    cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 14 * MIB);
+    cgroup_unref(cgroup);
+    fake_host_write(&s->fake, "sys/fs/cgroup/half/memory.max", "plenty\n");
+    cgroup = get(s, PID);
+    assert_int_equal(cgroup_limit_bytes(cgroup), UINT64_MAX);
+    cgroup_unref(cgroup);
+    assert_true(cgroup_has_room(NULL, UINT64_MAX, CGROUP_PAYS_ITSELF));
+}
+
+/* A group that vanishes while its program lives: those above it still bind. */
+static void test_a_group_that_goes(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "0::/top/low\n");
+    set_group_2(s, "/top", 160 * MIB, 0);
+    set_group_2(s, "/top/low", 16 * MIB, 0);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 14 * MIB);
+    fake_host_remove(&s->fake, "sys/fs/cgroup/top/low");
+    wait_for_room(cgroup, 140 * MIB);
+    cgroup_unref(cgroup);
+    set_process(s, PID, "0::/top/low (deleted)\n");
+    cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 140 * MIB);
+    cgroup_unref(cgroup);
+}
+
+/* Leased and used together stay within the limit, of the group and of the one above two of them. */
+static void test_leased_counts(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, PID, "0::/top/one\n");
+    set_process(s, OTHER_PID, "0::/top/two\n");
+    set_group_2(s, "/top", 80 * MIB, 10 * MIB);
+    set_group_2(s, "/top/one", 0, 6 * MIB);
+    set_group_2(s, "/top/two", 0, 4 * MIB);
+    struct cgroup *one = get(s, PID), *two = get(s, OTHER_PID);
+    assert_int_equal(room_of(one), 60 * MIB);
+    cgroup_add_leased(one, 40 * MIB, 0);
+    assert_int_equal(room_of(one), 20 * MIB);
+    assert_int_equal(room_of(two), 20 * MIB);
+    cgroup_take(two, 6 * MIB); /* before the kernel shows it */
+    assert_int_equal(room_of(one), 14 * MIB);
+    wait_for_room(one, 20 * MIB);
+    cgroup_remove_leased(one, 40 * MIB, 0);
+    assert_int_equal(room_of(two), 60 * MIB);
+    cgroup_unref(one);
+    cgroup_unref(two);
+}
+
+/* Where the daemon is in the group itself, what it has leased is in the kernel's figure already. */
+static void test_with_the_daemon_in_it(void **state)
+{
+    struct scene *s = *state;
+    set_process(s, getpid(), "0::/box/daemon\n");
+    set_process(s, PID, "0::/box/app\n");
+    set_group_2(s, "/box", 160 * MIB, 60 * MIB);
+    set_group_2(s, "/box/daemon", 0, 50 * MIB);
+    set_group_2(s, "/box/app", 0, 10 * MIB);
+    struct cgroup *own = cgroups_get_own(&s->cgroups), *app = get(s, PID);
+    assert_int_equal(room_of(own), 80 * MIB);
+    cgroup_add_leased(app, 50 * MIB, 0);
+    assert_int_equal(room_of(app), 80 * MIB);
+    /* And leasing more of the stock takes nothing more. */
+    assert_true(cgroup_has_room(app, 1024 * MIB, CGROUP_DAEMON_PAYS));
+    cgroup_remove_leased(app, 50 * MIB, 0);
+    cgroup_unref(app);
+    cgroup_unref(own);
+}
+
+static bool count_file(const char *path, void *data)
+{
+    (void)path;
+    ++*(unsigned *)data;
+    return true;
+}
+
+static void test_events(void **state)
+{
+    struct scene *s = *state;
+    unsigned n_files = 0;
+    set_process(s, PID, "0::/top/low\n");
+    set_group_2(s, "/top/low", 0, 0);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(cgroup_n_events(cgroup), 0);
+    /* Before Linux 5.2: the group's own, not those above, which are of others, too. */
+    const char *words = "low 100\nhigh 1\nmax 2\noom 4\noom_kill 8\noom_group_kill 16\n";
+    fake_host_write(&s->fake, "sys/fs/cgroup/top/low/memory.events", "%s", words);
+    fake_host_write(&s->fake, "sys/fs/cgroup/top/memory.events", "%s", words);
+    assert_int_equal(cgroup_n_events(cgroup), 7);
+    cgroup_visit_event_files(cgroup, count_file, &n_files);
+    assert_int_equal(n_files, 1);
+    fake_host_write(&s->fake, "sys/fs/cgroup/top/low/memory.events.local", "high 10\nmax 0\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/top/memory.events.local", "max 5\noom 0\n");
+    assert_int_equal(cgroup_n_events(cgroup), 15);
+    n_files = 0;
+    cgroup_visit_event_files(cgroup, count_file, &n_files);
+    assert_int_equal(n_files, 2);
+    cgroup_unref(cgroup);
+    set_process(s, PID, "4:memory:/box\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/memory.failcnt", "3\n");
+    cgroup = get(s, PID);
+    assert_int_equal(cgroup_n_events(cgroup), 3);
+    cgroup_unref(cgroup);
+}
+
+/* ---- what is leased ---- */
+
+static uint32_t lease_until_refused(struct fixture *f, struct fixture_client *c, int *refusal)
+{
+    struct lease_grant grants[CONN_MAX_FDS];
+    size_t n;
+    uint32_t n_slabs = 0;
+    while ((*refusal = lease_grant(&f->leases, c->client, 16, 1, 1, grants, &n)) == 0) {
+        close(grants[0].fd);
+        n_slabs += grants[0].extent->n_slabs;
+        assert_true(n_slabs < 200);
+    }
+    return n_slabs;
+}
+
+/* A program whose group may have 64 MiB and uses 16: an eighth is left alone, 40 are leased. */
+static void begin_limited(struct scene *s, struct fixture **f_out, uint64_t min_bytes,
+                          struct fixture_client *c)
+{
+    struct fixture *f = fixture_new(min_bytes, 256 * MIB, 60000, 60000);
+    f->cgroups.host = &s->fake.host;
+    set_process(s, getpid(), "0::/app\n");
+    set_group_2(s, "/app", 64 * MIB, 16 * MIB);
+    *c = fixture_client_new(f, 1);
+    fixture_wait(f, f->pool.n_jobs == 0 && f->pool.fresh_bytes >= min_bytes);
+    *f_out = f;
+}
+
+static void test_grants_from_the_stock(void **state)
+{
+    struct scene *s = *state;
+    struct fixture *f;
+    struct fixture_client c;
+    int r;
+    begin_limited(s, &f, 128 * MIB, &c);
+    uint64_t denied = f->stats.denied_quota_total;
+    assert_int_equal(lease_until_refused(f, &c, &r), 20);
+    assert_int_equal(r, LEASE_CGROUP_LIMIT);
+    assert_int_equal(f->stats.denied_quota_total, denied + 1);
+    assert_int_equal(f->stats.cold_leases_total, 0);
+    /* The kernel's figure does not grow by these; still they count, for as long as they are leased.
+     */
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    struct extent *extent = list_entry(list_first(&c.client->leases), struct extent, link);
+    uint32_t n_given_back = extent->n_slabs;
+    assert_true(lease_return(&f->leases, c.client, extent->id));
+    assert_int_equal(lease_until_refused(f, &c, &r), n_given_back);
+    /* What was reclaimed would be charged to the program if it came back: it counts for as long. */
+    extent = list_entry(list_first(&c.client->leases), struct extent, link);
+    uint32_t *slot = c.ledger->slots + extent->first_slot;
+    ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_ACTIVE);
+    ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_IDLE);
+    reclaim_all(&f->reclaim);
+    fixture_wait(f, ledger_word_state(ledger_slot_read(slot)) == SLAB_RECLAIMED);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    set_group_2(s, "/app", 64 * MIB, 18 * MIB); /* it has come back, and is in the figure now */
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+static void test_grants_made_cold(void **state)
+{
+    struct scene *s = *state;
+    struct fixture *f;
+    struct fixture_client c;
+    int r;
+    begin_limited(s, &f, 0, &c);
+    f->pool.settings.max_bytes = 0; /* nothing is ever in stock */
+    assert_int_equal(lease_until_refused(f, &c, &r), 20);
+    assert_int_equal(r, LEASE_CGROUP_LIMIT);
+    usleep(25000); /* untouched for however long, they are promised */
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    /* Touched, they are in the kernel's figure, and are not counted twice. */
+    set_group_2(s, "/app", 64 * MIB, 56 * MIB);
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 0);
+    set_group_2(s, "/app", 64 * MIB, 52 * MIB); /* it freed something else */
+    usleep(25000);
+    assert_int_equal(lease_until_refused(f, &c, &r), 2);
+    assert_int_equal(r, LEASE_CGROUP_LIMIT);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_version_2),
+        TEST(test_max_is_no_limit),
+        TEST(test_the_tightest_of_those_above),
+        TEST(test_version_1),
+        TEST(test_hybrid),
+        TEST(test_what_cannot_be_read_is_no_limit),
+        TEST(test_a_group_that_goes),
+        TEST(test_leased_counts),
+        TEST(test_with_the_daemon_in_it),
+        TEST(test_events),
+        TEST(test_grants_from_the_stock),
+        TEST(test_grants_made_cold),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
