@@ -6,8 +6,11 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 "$BUILD/hakmemd" --config systemd/hakmemd.conf --check-config
-# The keys the daemon itself knows, from its table.
-keys=$(sed -n 's/^ *{"\([a-z]*\)", "\([a-z_0-9]*\)", KEY_.*/\1.\2/p' hakmemd/config.c)
+# The keys the daemon itself knows, from its tables; but [host], which is for tests of other hosts than this one.
+keys=$(sed -n 's/^ *{"\([a-z]*\)", "\([a-z_0-9]*\)", KEY_.*/\1.\2/p' hakmemd/config.c
+    sed -n 's/^ *{"\([a-z_0-9]*\)", AT(.*/quota.\1/p' hakmemd/quota.c)
+keys=$(echo "$keys" | grep -v '^host\.')
+echo "$keys" | grep -q '^quota\.bytes_per_user$' || { echo "hakmemd/quota.c: no table of keys found"; exit 1; }
 [ "$(echo "$keys" | wc -l)" -ge 10 ] || { echo "hakmemd/config.c: no table of keys found"; exit 1; }
 # section.key = value of each key in the file, commented out or not; the users' section aside.
 shipped=$(awk '/^#*\[/ { section = $0; gsub(/[][#]/, "", section); next }
