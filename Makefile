@@ -66,10 +66,13 @@ $(BUILD)/obj/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Sections of their own, so that the linker can leave out what nothing in the library calls.
+PIC_CFLAGS := -fPIC -ffunction-sections -fdata-sections
+
 # The library must not call what it replaces: -fno-builtin-malloc keeps the compiler from turning malloc+memset into calloc.
 $(BUILD)/pic/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fPIC -ftls-model=initial-exec -fno-builtin-malloc -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(PIC_CFLAGS) -ftls-model=initial-exec -fno-builtin-malloc -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/proto/hakmem.pb-c.o: $(PB_C)
 	@mkdir -p $(@D)
@@ -77,7 +80,7 @@ $(BUILD)/obj/proto/hakmem.pb-c.o: $(PB_C)
 
 $(BUILD)/pic/proto/hakmem.pb-c.o: $(PB_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fPIC -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(PIC_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/hakmemd: $(DAEMON_OBJ) $(BASE_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
@@ -87,7 +90,7 @@ $(BUILD)/hakmemctl: $(CTL_OBJ) $(BASE_OBJ)
 
 # libc alone: protobuf-c is inside, its symbols hidden.
 $(BUILD)/libhakmem.so: $(CLIENT_PIC) $(BASE_PIC) libclient/hakmem.map
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libhakmem.so.0 -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now \
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libhakmem.so.0 -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now \
 	    -Wl,--version-script=libclient/hakmem.map -Wl,--exclude-libs,ALL -Wl,--no-undefined \
 	    -o $@ $(CLIENT_PIC) $(BASE_PIC) $(PB_STATIC) -lpthread
 

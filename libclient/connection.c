@@ -33,14 +33,15 @@ bool connection_close(struct connection *connection, uint64_t *n_syscalls)
     return descriptor_release(&connection->socket, n_syscalls);
 }
 
-bool connection_send(struct connection *connection, Hakmem__Request *request, uint64_t *n_syscalls)
+bool connection_send(struct connection *connection, Hakmem__ProgramRequest *request,
+                     uint64_t *n_syscalls)
 {
     unsigned char packet[CONN_REQUEST_MAX_BYTES];
     size_t n_bytes;
 
     request->id = connection->last_id + 1;
     if (!descriptor_is_ours(&connection->socket, n_syscalls) ||
-        wire_pack_request(request, packet, sizeof(packet), &n_bytes) < 0)
+        wire_pack_program_request(request, packet, sizeof(packet), &n_bytes) < 0)
         return false;
     *n_syscalls += 1;
     if (conn_send(connection->socket.fd, packet, n_bytes, NULL, 0) < 0)
@@ -49,9 +50,9 @@ bool connection_send(struct connection *connection, Hakmem__Request *request, ui
     return true;
 }
 
-enum connection_receipt connection_receive(struct connection *connection, Hakmem__Reply **reply,
-                                           int fds[CONN_MAX_FDS], size_t *n_fds,
-                                           uint64_t *n_syscalls)
+enum connection_receipt connection_receive(struct connection *connection,
+                                           Hakmem__ProgramReply **reply, int fds[CONN_MAX_FDS],
+                                           size_t *n_fds, uint64_t *n_syscalls)
 {
     struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
     size_t n_bytes = 0;
@@ -66,7 +67,7 @@ enum connection_receipt connection_receive(struct connection *connection, Hakmem
     if (r != 0)
         return r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE ? CONNECTION_CLOSED
                                                                    : CONNECTION_BROKEN;
-    if (wire_unpack_reply(&arena, packet_bytes, n_bytes, reply) == 0 &&
+    if (wire_unpack_program_reply(&arena, packet_bytes, n_bytes, reply) == 0 &&
         (*reply)->id == connection->next_reply_id && (*reply)->id <= connection->last_id) {
         connection->next_reply_id++;
         return CONNECTION_REPLY;

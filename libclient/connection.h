@@ -34,7 +34,8 @@ bool connection_open(struct connection *connection, const char *path, uint64_t *
 bool connection_close(struct connection *connection, uint64_t *n_syscalls);
 
 /* Sends the request under the next id. False: the connection is of no use any more. */
-bool connection_send(struct connection *connection, Hakmem__Request *request, uint64_t *n_syscalls);
+bool connection_send(struct connection *connection, Hakmem__ProgramRequest *request,
+                     uint64_t *n_syscalls);
 
 enum connection_receipt {
     CONNECTION_REPLY, /* the next reply, valid until the next call; descriptors are the caller's */
@@ -42,9 +43,9 @@ enum connection_receipt {
     CONNECTION_CLOSED,  /* by the daemon */
     CONNECTION_BROKEN,  /* it sent what is no reply, or the descriptor is not ours any more */
 };
-enum connection_receipt connection_receive(struct connection *connection, Hakmem__Reply **reply,
-                                           int fds[CONN_MAX_FDS], size_t *n_fds,
-                                           uint64_t *n_syscalls);
+enum connection_receipt connection_receive(struct connection *connection,
+                                           Hakmem__ProgramReply **reply, int fds[CONN_MAX_FDS],
+                                           size_t *n_fds, uint64_t *n_syscalls);
 
 /* Waits until something is there to be received. False: the deadline has passed. A signal does not
  * prolong the wait. */

@@ -172,7 +172,7 @@ static void ledger_drop_if_stale(void)
 }
 
 /* Sends the request under the next id. False: the connection has ended. */
-static bool request_send(Hakmem__Request *request)
+static bool request_send(Hakmem__ProgramRequest *request)
 {
     if (connection_send(&self.connection, request, &self.counters.syscalls))
         return true;
@@ -180,7 +180,7 @@ static bool request_send(Hakmem__Request *request)
     return false;
 }
 
-static bool request_send_pending(Hakmem__Request *request, enum link_state state)
+static bool request_send_pending(Hakmem__ProgramRequest *request, enum link_state state)
 {
     if (!request_send(request))
         return false;
@@ -200,11 +200,11 @@ static uint32_t cpu_plus_one(void)
 static bool lease_send(void)
 {
     Hakmem__Lease lease = HAKMEM__LEASE__INIT;
-    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    Hakmem__ProgramRequest request = HAKMEM__PROGRAM_REQUEST__INIT;
     lease.n_slabs = self.want_slabs;
     lease.run_slabs = self.want_run;
     lease.cpu_plus_one = cpu_plus_one();
-    request.body_case = HAKMEM__REQUEST__BODY_LEASE;
+    request.body_case = HAKMEM__PROGRAM_REQUEST__BODY_LEASE;
     request.lease = &lease;
     return request_send_pending(&request, STATE_LEASE_SENT);
 }
@@ -212,14 +212,14 @@ static bool lease_send(void)
 static bool hello_send(void)
 {
     Hakmem__Hello hello = HAKMEM__HELLO__INIT;
-    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    Hakmem__ProgramRequest request = HAKMEM__PROGRAM_REQUEST__INIT;
     hello.version_min = WIRE_VERSION_MIN;
     hello.version_max = WIRE_VERSION_MAX;
     hello.want_slabs = self.want_slabs < HELLO_MAX_SLABS ? self.want_slabs : HELLO_MAX_SLABS;
     hello.held_bytes = self.held_bytes;
     identity_show(&self.identity, ledger_is_kept(), &hello);
     hello.cpu_plus_one = cpu_plus_one();
-    request.body_case = HAKMEM__REQUEST__BODY_HELLO;
+    request.body_case = HAKMEM__PROGRAM_REQUEST__BODY_HELLO;
     request.hello = &hello;
     return request_send_pending(&request, STATE_HELLO_SENT);
 }
@@ -336,20 +336,20 @@ static enum receipt error_take(const Hakmem__Error *error, bool is_pending)
 }
 
 /* Descriptors that were taken are -1 afterwards; the others are the caller's to close. */
-static enum receipt reply_take(const Hakmem__Reply *reply, int *fds, size_t n_fds,
+static enum receipt reply_take(const Hakmem__ProgramReply *reply, int *fds, size_t n_fds,
                                struct link_extent *extents, size_t *n_extents)
 {
     bool is_pending = reply->id == self.pending_id;
     switch (reply->body_case) {
-    case HAKMEM__REPLY__BODY_ERROR:
+    case HAKMEM__PROGRAM_REPLY__BODY_ERROR:
         return n_fds == 0 ? error_take(reply->error, is_pending) : RECEIPT_LOST;
-    case HAKMEM__REPLY__BODY_RETURN_EXTENTS:
+    case HAKMEM__PROGRAM_REPLY__BODY_RETURN_EXTENTS:
         return n_fds == 0 && !is_pending ? RECEIPT_OTHER : RECEIPT_LOST;
-    case HAKMEM__REPLY__BODY_HELLO:
+    case HAKMEM__PROGRAM_REPLY__BODY_HELLO:
         if (!is_pending || self.state != STATE_HELLO_SENT)
             return RECEIPT_LOST;
         return hello_take(reply->hello, fds, n_fds, extents, n_extents);
-    case HAKMEM__REPLY__BODY_LEASE:
+    case HAKMEM__PROGRAM_REPLY__BODY_LEASE:
         if (!is_pending || self.state != STATE_LEASE_SENT)
             return RECEIPT_LOST;
         return lease_take(reply->lease, fds, n_fds, extents, n_extents);
@@ -361,7 +361,7 @@ static enum receipt reply_take(const Hakmem__Reply *reply, int *fds, size_t n_fd
 /* Takes one packet, if there is one. After RECEIPT_LOST the connection has ended. */
 static enum receipt receive(struct link_extent *extents, size_t *n_extents)
 {
-    Hakmem__Reply *reply;
+    Hakmem__ProgramReply *reply;
     int fds[CONN_MAX_FDS];
     size_t n_fds = 0;
 
@@ -544,7 +544,7 @@ bool link_is_pending(void)
 void link_return(const uint64_t *extent_ids, size_t n_extents)
 {
     Hakmem__Return body = HAKMEM__RETURN__INIT;
-    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    Hakmem__ProgramRequest request = HAKMEM__PROGRAM_REQUEST__INIT;
     struct guard guard = guard_enter();
     /* While a lease is pending its collector takes these replies too. */
     replies_drain();
@@ -552,7 +552,7 @@ void link_return(const uint64_t *extent_ids, size_t n_extents)
         (self.state == STATE_READY || self.state == STATE_LEASE_SENT)) {
         body.n_extent_ids = n_extents;
         body.extent_ids = (uint64_t *)extent_ids; /* packing only reads it */
-        request.body_case = HAKMEM__REQUEST__BODY_RETURN_EXTENTS;
+        request.body_case = HAKMEM__PROGRAM_REQUEST__BODY_RETURN_EXTENTS;
         request.return_extents = &body;
         (void)request_send(&request);
     }

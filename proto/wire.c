@@ -34,6 +34,12 @@ int wire_pack_request(const Hakmem__Request *request, void *packet, size_t capac
     return pack(&request->base, packet, capacity, n_bytes);
 }
 
+int wire_pack_program_request(const Hakmem__ProgramRequest *request, void *packet, size_t capacity,
+                              size_t *n_bytes)
+{
+    return pack(&request->base, packet, capacity, n_bytes);
+}
+
 int wire_pack_reply(const Hakmem__Reply *reply, void *packet, size_t capacity, size_t *n_bytes)
 {
     return pack(&reply->base, packet, capacity, n_bytes);
@@ -65,5 +71,15 @@ int wire_unpack_reply(struct wire_arena *arena, const void *packet, size_t n_byt
     if (!message)
         return -EBADMSG;
     *reply = (Hakmem__Reply *)message;
+    return 0;
+}
+
+int wire_unpack_program_reply(struct wire_arena *arena, const void *packet, size_t n_bytes,
+                              Hakmem__ProgramReply **reply)
+{
+    ProtobufCMessage *message = unpack(&hakmem__program_reply__descriptor, arena, packet, n_bytes);
+    if (!message)
+        return -EBADMSG;
+    *reply = (Hakmem__ProgramReply *)message;
     return 0;
 }

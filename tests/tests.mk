@@ -4,7 +4,7 @@
 
 CMOCKA_LIBS := -lcmocka
 
-UNIT_COMMON := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/common/test-*.c))
+UNIT_COMMON := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/common/test-*.c tests/unit/proto/test-*.c))
 UNIT_DAEMON := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/hakmemd/test-*.c))
 UNIT_CLIENT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/libclient/test-*.c))
 SYSTEM_BIN  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/system/test-*.c))
