@@ -92,12 +92,12 @@ struct lock *cache_lock(void);
 /*
  * The fast paths. NULL / false: the slow one, please.
  *
- * What has to be there, in instructions (x86-64): malloc() is 11, two for the thread's cache, two
- * for the size's range, one for its class, two for the block, two to see that there is one, one to
- * take it off, one to return. free() is 13: two of its own address, shift, map and class, the
- * thread's cache in two, the top, two to see that there is room, one for the block, one to put it
- * on, one to return. compiler_forget() keeps the change of top one instruction on memory; the
- * compiler would keep top in a register, which costs an instruction more.
+ * What has to be there, in instructions (x86-64). malloc() is 11: the thread's cache (2), is the size
+ * within range (2), its class, the top, the block there, is it one (2), off the stack, return.
+ * free() is 13: the shift, the map, a copy of the address, its unit, the class there; the thread's
+ * cache (2), the top, is there a fence above it (2), onto the stack (2), return. compiler_forget()
+ * keeps the change of top one instruction on memory; the compiler would keep top in a register,
+ * which costs an instruction more.
  */
 static inline void *cache_take(size_t n_bytes)
 {

@@ -42,11 +42,11 @@ void freeslabs_remove(uint32_t index)
     }
 }
 
-bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, uint32_t *first,
-                    bool *zero)
+/* As freeslabs_take(), from index `begin` on. */
+static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs, uint32_t align,
+                      uint32_t *first, bool *zero)
 {
     uint64_t *set = which == FREESLABS_WARM ? freeslabs.warm : freeslabs.cold;
-    uint32_t begin = 0;
     while (freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold >=
            (int32_t)n_slabs) {
         uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
@@ -85,4 +85,35 @@ bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, 
         }
     }
     return false;
+}
+
+bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                    bool *zero)
+{
+    return take_from(which, 0, n_slabs, align, first, zero);
+}
+
+bool freeslabs_take_apart(enum freeslabs_set which, uint32_t n_slabs, uint32_t align,
+                          uint32_t *first, bool *zero)
+{
+    return take_from(which, window.n_apart, n_slabs, align, first, zero);
+}
+
+uint32_t freeslabs_count_private(uint32_t first, uint32_t n_slabs)
+{
+    uint32_t n = 0;
+    while (n < n_slabs && first + n < window.n_slabs &&
+           (bitmap_test(freeslabs.warm, first + n) || bitmap_test(freeslabs.cold, first + n)) &&
+           window_slab(first + n)->backing == SUPERSLAB_PRIVATE)
+        n++;
+    return n;
+}
+
+void freeslabs_take_private(uint32_t first, uint32_t n_slabs)
+{
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        freeslabs_remove(i);
+        window_slab(i)->kind = SUPERSLAB_NONE;
+        window_slab(i)->zero = false;
+    }
 }

@@ -47,4 +47,12 @@ void freeslabs_remove(uint32_t index);
 bool freeslabs_take(enum freeslabs_set which, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero);
 
+/* The same, of those only that lie where blocks may grow. */
+bool freeslabs_take_apart(enum freeslabs_set which, uint32_t n_slabs, uint32_t align,
+                          uint32_t *first, bool *zero);
+
+/* How many of the n from `first` on are free private memory, without a gap; and taking these. */
+uint32_t freeslabs_count_private(uint32_t first, uint32_t n_slabs);
+void freeslabs_take_private(uint32_t first, uint32_t n_slabs);
+
 #endif

@@ -344,6 +344,11 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
         if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
     }
+    /* Where an earlier block grew: what that one left lies in a row, with as much room behind. */
+    if (want == SOURCE_FOR_GROWTH &&
+        (freeslabs_take_apart(FREESLABS_WARM, n_slabs, align, first, zero) ||
+         freeslabs_take_apart(FREESLABS_COLD, n_slabs, align, first, zero)))
+        return true;
     if (map_private(want, n_slabs, align, first)) {
         *zero = true;
         return true;
@@ -402,23 +407,32 @@ void source_release(uint32_t first, uint32_t n_slabs)
     lock_release(&lock);
 }
 
+/* Free private memory behind a block, as far as it goes, and fresh memory behind that. */
+static bool extend(uint32_t at, uint32_t n_slabs)
+{
+    uint32_t n_free = freeslabs_count_private(at, n_slabs);
+    uint32_t fresh = at + n_free, n_fresh = n_slabs - n_free;
+    if (n_fresh > 0) {
+        if (!window_take_at(fresh, n_fresh))
+            return false;
+        if (!map_usable(fresh, n_fresh)) {
+            window_drop(fresh, n_fresh);
+            return false;
+        }
+        count_private(n_fresh);
+        for (uint32_t i = fresh; i < fresh + n_fresh; i++)
+            extents_set_private(i);
+    }
+    freeslabs_take_private(at, n_free);
+    return true;
+}
+
 bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new)
 {
     sigset_t signals;
-    bool extended = false;
-    uint32_t at = first + n_old, n = n_new - n_old;
     lock_acquire(&lock);
     glue_block_signals(&signals);
-    if (window_take_at(at, n)) {
-        if (map_usable(at, n)) {
-            count_private(n);
-            for (uint32_t i = at; i < at + n; i++)
-                extents_set_private(i);
-            extended = true;
-        } else {
-            window_drop(at, n);
-        }
-    }
+    bool extended = extend(first + n_old, n_new - n_old);
     glue_restore_signals(&signals);
     lock_release(&lock);
     return extended;

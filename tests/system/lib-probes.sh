@@ -28,7 +28,18 @@ ignore \$bpnum 1000000"
     echo "continue
 info breakpoints"
 } >"$scratch/commands"
-gdb -nx -batch -x "$scratch/commands" --args "$programs/prog-malloc-model" 3 1 1 100 >"$scratch/out" 2>&1
+# The program reads what gdb's standard input says: one step a line. Nobody else holds the other end open.
+mkfifo "$scratch/in"
+exec 9<>"$scratch/in"
+gdb -nx -batch -x "$scratch/commands" --args "$programs/prog-steps" <"$scratch/in" >"$scratch/out" 2>&1 9>&- &
+debugger=$!
+background_pids="$background_pids $debugger"
+printf 'grow 10\ndrop\n' >&9
+taken_back() { [ "$(daemon_figure reclaimed_bytes_total)" -gt 0 ]; }
+poll 60 taken_back || fail "nothing is taken back: $(tail -n 20 "$scratch/out")"
+echo 'grow 30' >&9
+exec 9>&-
+wait "$debugger" || true
 grep -q 'exited normally' "$scratch/out" || {
     grep -q 'ptrace: Operation not permitted' "$scratch/out" && skip "may not trace"
     tail -n 20 "$scratch/out"

@@ -1,0 +1,107 @@
+/*
+ * Blocks that grow by realloc: contents go along, and what one has left serves the next one, so
+ * that growing again and again holds no more than growing once. On private memory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "libclient/hakmem.h"
+#include "libclient/heap.h"
+
+#define MIB      ((size_t)1 << 20)
+#define MAX_SIZE (64 * MIB)
+
+static unsigned char *allocate(size_t n_bytes)
+{
+    bool zero;
+    unsigned char *block = heap_allocate(n_bytes, 16, false, &zero);
+    assert_non_null(block);
+    return block;
+}
+
+static void mark(unsigned char *block, size_t from, size_t to)
+{
+    for (size_t at = from; at < to; at += 4096)
+        block[at] = (unsigned char)(at >> 12 | 1);
+}
+
+static void require_marked(const unsigned char *block, size_t n_bytes)
+{
+    for (size_t at = 0; at < n_bytes; at += 4096)
+        assert_int_equal(block[at], (unsigned char)(at >> 12 | 1));
+}
+
+/* Doubles a block of 1 MiB up to MAX_SIZE. */
+static unsigned char *grow(void)
+{
+    unsigned char *block = allocate(MIB);
+    mark(block, 0, MIB);
+    for (size_t n = MIB; n < MAX_SIZE; n *= 2) {
+        block = heap_resize(block, 2 * n);
+        assert_non_null(block);
+        mark(block, n, 2 * n);
+    }
+    return block;
+}
+
+static uint64_t private_bytes(void)
+{
+    struct hak_stats stats;
+    assert_int_equal(hak_stats(&stats, sizeof(stats)), 0);
+    return stats.private_bytes;
+}
+
+static void growing_again_takes_no_more_memory(void **state)
+{
+    (void)state;
+    unsigned char *block = grow();
+    require_marked(block, MAX_SIZE);
+    heap_free(block);
+    uint64_t once = private_bytes();
+    for (unsigned round = 0; round < 5; round++) {
+        block = grow();
+        require_marked(block, MAX_SIZE);
+        heap_free(block);
+    }
+    assert_int_equal(private_bytes(), once);
+}
+
+/* Two that grow in turn are in each other's way, or not: neither loses a byte. */
+static void neighbours_keep_their_contents(void **state)
+{
+    (void)state;
+    unsigned char *blocks[2] = {allocate(3 * MIB), allocate(3 * MIB)};
+    size_t n = 3 * MIB;
+    mark(blocks[0], 0, n);
+    mark(blocks[1], 0, n);
+    while (n < MAX_SIZE) {
+        size_t next = n + n / 2;
+        for (unsigned i = 0; i < 2; i++) {
+            blocks[i] = heap_resize(blocks[i], next);
+            assert_non_null(blocks[i]);
+            require_marked(blocks[i], n);
+            mark(blocks[i], 0, next);
+        }
+        n = next / 4096 * 4096;
+    }
+    heap_free(blocks[0]);
+    unsigned char *third = grow();
+    require_marked(blocks[1], n);
+    require_marked(third, MAX_SIZE);
+    heap_free(blocks[1]);
+    heap_free(third);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(growing_again_takes_no_more_memory),
+        cmocka_unit_test(neighbours_keep_their_contents),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
