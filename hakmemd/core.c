@@ -21,8 +21,8 @@ static int init_stock(struct core *core, const struct core_settings *settings,
     if (settings->topology)
         core->topology = *settings->topology;
     else
-        topology_init(&core->topology, &settings->host);
-    cgroups_init(&core->cgroups, &settings->host);
+        topology_init(&core->topology, &core->host);
+    cgroups_init(&core->cgroups, &core->host);
     if (settings->heeds_own_cgroup)
         core->own_cgroup = cgroups_get_own(&core->cgroups);
     r = pool_init(&core->pool, &settings->pool, core->base, &core->extents, core->workers,
@@ -39,7 +39,7 @@ static int init_leases(struct core *core, const struct core_settings *settings)
     int r = reclaim_init(&core->reclaim, settings->idle_ms, core->base, &core->leases.clients,
                          &core->stats);
     if (r == 0)
-        r = pressure_init(&core->pressure, &settings->pressure, &settings->host, &core->cgroups,
+        r = pressure_init(&core->pressure, &settings->pressure, &core->host, &core->cgroups,
                           core->base, &core->pool, &core->reclaim, &core->leases.clients,
                           &core->leases.refusing, &core->stats);
     if (r == 0)
@@ -52,6 +52,7 @@ int core_init(struct core *core, const struct core_settings *settings, struct ev
               struct store_passed *passed)
 {
     core->base = base;
+    core->host = settings->host; /* others keep a pointer to it */
     core->store.table_fd = -1;
     int r = init_stock(core, settings, passed);
     if (r == 0)

@@ -27,6 +27,7 @@ struct core_settings {
 
 struct core {
     struct event_base *base;
+    struct host host;
     struct stats stats;
     struct workers *workers;
     struct store store;

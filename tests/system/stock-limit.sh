@@ -99,12 +99,12 @@ echo "version 1: at most $most of $limit bytes"
 echo 0 >"$group/memory.max_usage_in_bytes"
 echo $((96 << 20)) >"$group/memory.limit_in_bytes"
 daemon_start_warm -o pool.min=256M -o pool.max=512M
-program 55
+program 80
 # Of the program itself: python3 may be a script that starts others first.
 most_leased() { grep '"fallbacks"' "$scratch/err" | json_get leased_bytes | sort -n | tail -n 1; }
 free_lease=$(most_leased)
 [ "$(daemon_figure denied_quota_total)" -eq 0 ] || fail "refused where there is no limit"
-program 55 "$scratch/in_group"
+program 80 "$scratch/in_group"
 bound_lease=$(most_leased)
 [ "$(daemon_figure denied_quota_total)" -gt 0 ] || fail "never refused: $free_lease without a limit, $bound_lease with one"
 [ "$bound_lease" -le $((84 << 20)) ] || fail "leased $bound_lease, more than seven eighths of the limit"
