@@ -12,6 +12,13 @@
 #define check_likely(x)   __builtin_expect(!!(x), 1)
 #define check_unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Tells the compiler what holds; nothing is looked at. */
+#define check_known(condition)                                                                     \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            __builtin_unreachable();                                                               \
+    } while (0)
+
 #define check_or_trap(condition)                                                                   \
     do {                                                                                           \
         if (check_unlikely(!(condition)))                                                          \

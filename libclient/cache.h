@@ -108,6 +108,7 @@ static inline void *cache_take(size_t n_bytes)
     void *block = *cache->top[class];
     if (check_likely(block)) {
         compiler_forget(class, block);
+        check_known(block); /* that much it may remember */
         --cache->top[class];
     }
     return block;
