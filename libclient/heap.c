@@ -40,6 +40,7 @@ bool heap_is_ready(void)
     /* Pairs with the release below: what initialise() wrote is visible. */
     uint32_t now = atomic_load_acquire(&state);
     if (check_unlikely(now == HEAP_UNBORN)) {
+        int saved_errno = errno; /* a reservation that fails is tried again, smaller */
         lock_acquire(&init_lock);
         now = atomic_load_relaxed(&state); /* under the lock */
         if (now == HEAP_UNBORN) {
@@ -47,6 +48,7 @@ bool heap_is_ready(void)
             atomic_store_release(&state, now);
         }
         lock_release(&init_lock);
+        errno = saved_errno;
     }
     return now == HEAP_READY;
 }

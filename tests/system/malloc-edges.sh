@@ -25,6 +25,9 @@ served_by_library
 (ulimit -v 524288 && under_private "$edges" limit "$enough") 2>"$scratch/err" ||
     fail "limit set before: $(cat "$scratch/err")"
 served_by_library
+(ulimit -v 524288 && under_private "$edges" crowded $((300 << 20))) 2>"$scratch/err" ||
+    fail "most of the limit taken before: $(cat "$scratch/err")"
+served_by_library
 (ulimit -v 524288 && under_hakmem "$edges" limit "$enough") 2>"$scratch/err" ||
     fail "limit set before, with the daemon: $(cat "$scratch/err")"
 served_by_library

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -302,8 +303,23 @@ static int test_limit(size_t at_least)
     return n_wrong != 0;
 }
 
+/* The first request of all, which sets the heap up, where the program has most of a limit on address
+ * space for itself: the heap's reservation fails until it is small enough, which is not the program's
+ * to see. */
+static int test_crowded(size_t n_bytes)
+{
+    expect(mmap(NULL, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+    errno = 77;
+    unsigned char *first = keep(malloc(100));
+    expect(first && errno == 77);
+    free(first);
+    return n_wrong != 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "crowded") == 0)
+        return test_crowded(strtoull(argv[2], NULL, 10));
     if (argc == 3 && strcmp(argv[1], "limit") == 0)
         return test_limit(strtoull(argv[2], NULL, 10));
     test_zero();
