@@ -21,6 +21,11 @@
 #define EXTENT_MAX_ORDER 4
 #define EXTENT_MAX_SLABS (1u << EXTENT_MAX_ORDER)
 
+static inline size_t superslab_bytes(uint32_t n_slabs)
+{
+    return (size_t)n_slabs << SUPERSLAB_SHIFT;
+}
+
 /* Is this a size an extent can have, in SuperSlabs? */
 static inline bool extent_slabs_is_valid(uint64_t n_slabs)
 {

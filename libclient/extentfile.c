@@ -23,7 +23,7 @@ bool extentfile_is_ours(const struct superslab *head)
 
 unsigned char *extentfile_map(const struct superslab *head)
 {
-    size_t n_bytes = (size_t)head->extent_slabs << SUPERSLAB_SHIFT;
+    size_t n_bytes = superslab_bytes(head->extent_slabs);
     if (!extentfile_is_ours(head))
         return NULL;
     void *at = glue_map_again(n_bytes, head->extent_fd);

@@ -18,7 +18,7 @@
 
 static size_t extent_bytes(const struct superslab *slab)
 {
-    return (size_t)slab->extent_slabs << SUPERSLAB_SHIFT;
+    return superslab_bytes(slab->extent_slabs);
 }
 
 /* The ledger whose words are heeded: link.c's, as of the last extents_sync(). */
@@ -58,7 +58,7 @@ void extents_set_private(uint32_t index)
     slab->slot = LEDGER_SLOT_NONE;
     slab->extent_fd = -1;
     slab->zero = true;
-    slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
+    slab->idle_since_s = glue_now_s();
 }
 
 static void set_leased(uint32_t first, const struct link_extent *arrived, uint64_t inode,
@@ -78,7 +78,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint64
         slab->era = era;
         slab->slot = arrived->first_slot + i;
         slab->generation = generation;
-        slab->idle_since_s = (uint32_t)(glue_now_ms() / 1000);
+        slab->idle_since_s = glue_now_s();
     }
 }
 
@@ -106,7 +106,7 @@ uint32_t extents_map(struct link_extent *arrived)
         return BITMAP_NONE;
     }
     void *at = window_address(first);
-    size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
+    size_t n_bytes = superslab_bytes(n_slabs);
     if (!glue_map_shared(at, n_bytes, arrived->fd)) {
         window_drop(first, n_slabs);
         glue_close(arrived->fd);
@@ -282,7 +282,7 @@ enum extents_worth extents_worth(uint32_t first)
     if (extents_is_current(first) && !link_ledger())
         return EXTENTS_IN_USE;
     bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab);
-    uint32_t now_s = (uint32_t)(glue_now_ms() / 1000);
+    uint32_t now_s = glue_now_s();
     for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
         struct superslab *part = window_slab(i);
         if (part->kind != SUPERSLAB_FREE || (is_stale && now_s - part->idle_since_s < STALE_IDLE_S))
@@ -333,8 +333,8 @@ uint32_t extents_convert(uint32_t index)
     if (settings.test_no_fork_conversion)
         return n_slabs;
     pin(index, n_slabs);
-    size_t n_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
-    size_t offset = (size_t)(index - first) << SUPERSLAB_SHIFT;
+    size_t n_bytes = superslab_bytes(n_slabs);
+    size_t offset = superslab_bytes(index - first);
     bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
                    glue_map_copy(at, n_bytes, head->extent_fd, offset);
     if (!is_copy) {

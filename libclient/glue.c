@@ -302,6 +302,11 @@ uint64_t glue_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint32_t glue_now_s(void)
+{
+    return (uint32_t)(glue_now_ms() / 1000);
+}
+
 void glue_pause_us(uint32_t us)
 {
     int saved_errno = errno;

@@ -45,8 +45,7 @@ static void count(uint32_t n_new, uint32_t n_old)
 void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 {
     uint32_t first, n_slabs = slabs_for(n_bytes);
-    if (n_bytes > (size_t)window.n_slabs << SUPERSLAB_SHIFT || alignment > (size_t)window.n_slabs
-                                                                               << SUPERSLAB_SHIFT)
+    if (n_bytes > superslab_bytes(window.n_slabs) || alignment > superslab_bytes(window.n_slabs))
         return NULL;
     /* The window's base is aligned to a SuperSlab only: above that, room to choose a place in the
      * middle. */
@@ -85,7 +84,7 @@ void huge_free(void *block)
 
 size_t huge_usable(const void *block)
 {
-    return (size_t)live_slab(block)->huge_slabs << SUPERSLAB_SHIFT;
+    return superslab_bytes(live_slab(block)->huge_slabs);
 }
 
 void *huge_resize(void *block, size_t n_bytes)
@@ -93,7 +92,7 @@ void *huge_resize(void *block, size_t n_bytes)
     struct superslab *slab = live_slab(block);
     uint32_t first = window_index(block), n_old = slab->huge_slabs, n_new = slabs_for(n_bytes);
 
-    if (n_bytes > (size_t)window.n_slabs << SUPERSLAB_SHIFT)
+    if (n_bytes > superslab_bytes(window.n_slabs))
         return NULL;
     if (n_new == n_old)
         return block;

@@ -325,10 +325,10 @@ static uint32_t free_marked_of(uint32_t first)
     unsigned char *alias = extentfile_map(head);
     for (uint32_t i = 0; i < n_slabs; i++) {
         if (is_watched(first + i) && is_marked(first + i))
-            n_runs += free_marked(first + i, alias ? alias + ((size_t)i << SUPERSLAB_SHIFT) : NULL);
+            n_runs += free_marked(first + i, alias ? alias + superslab_bytes(i) : NULL);
     }
     if (alias)
-        glue_unreserve(alias, (size_t)n_slabs << SUPERSLAB_SHIFT);
+        glue_unreserve(alias, superslab_bytes(n_slabs));
     if (!originals_are_watched(first) && !is_any_shared(first))
         extentfile_drop(head);
     return n_runs;

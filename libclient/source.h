@@ -1,8 +1,8 @@
 /*
  * The source of SuperSlabs: leased by hakmemd while that works, private memory else.
  *
- * It decides: what to lease, map, keep, give up and return. extents.c does it, freeslabs.c knows
- * which are free.
+ * It decides where a SuperSlab comes from; leases.c and private.c bring them in and give them back,
+ * extents.c maps, freeslabs.c knows which are free.
  *
  * A SuperSlab that is wanted comes from the warm ones, else from the daemon, else from the cold
  * ones, else from fresh private memory. Everything here runs under one lock of source.c's own;

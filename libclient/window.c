@@ -48,7 +48,7 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     size_t n_units = (size_t)n_slabs * UNITS_PER_SUPERSLAB;
     size_t spans_bytes = round_up(n_units * sizeof(struct span), 65536);
     size_t bitmaps_bytes = round_up(n_units * sizeof(struct unit_bitmap), 65536);
-    size_t window_bytes = (size_t)n_slabs << SUPERSLAB_SHIFT;
+    size_t window_bytes = superslab_bytes(n_slabs);
     size_t total = map_bytes + slabs_bytes + spans_bytes + bitmaps_bytes + arena_bytes +
                    window_bytes + 2 * SUPERSLAB_BYTES;
 
@@ -236,7 +236,7 @@ static void give_up_slabs(uint32_t first, uint32_t end)
         return;
     for (uint32_t i = first; i < end; i++)
         bitmap_set(taken, i);
-    glue_unreserve(window_address(first), (size_t)(end - first) << SUPERSLAB_SHIFT);
+    glue_unreserve(window_address(first), superslab_bytes(end - first));
     /* Metadata is usable by chunks: from the first that was never begun. */
     uint32_t chunk = (first + CHUNK_SLABS - 1) / CHUNK_SLABS;
     while (chunk < end / CHUNK_SLABS && bitmap_test(chunks_usable, chunk))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs each test named on the command line under a time limit; 0 passed, 77 skipped, else failed. Closes with a count.
-# BUILD: the folder of the artifacts, passed on to the tests. ONLY: a grep pattern of tests to run.
+# BUILD: the folder of the artifacts, passed on to the tests. ONLY: run those alone whose paths contain it.
 set -u
 : "${BUILD:=build}"
 BUILD=$(cd "$BUILD" && pwd)

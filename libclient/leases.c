@@ -1,0 +1,169 @@
+/* See leases.h. */
+#include "libclient/leases.h"
+
+#include "libclient/extentfile.h"
+#include "libclient/extents.h"
+#include "libclient/freeslabs.h"
+#include "libclient/link.h"
+#include "libclient/probe.h"
+#include "libclient/settings.h"
+#include "libclient/window.h"
+
+struct leases leases;
+static bool is_set_up;
+
+static void count_leased(uint32_t n_slabs)
+{
+    leases.bytes += superslab_bytes(n_slabs);
+    if (leases.bytes > leases.peak_bytes)
+        leases.peak_bytes = leases.bytes;
+}
+
+static uint32_t round_to_power_of_two(uint32_t n)
+{
+    return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+/* Below this many SuperSlabs a program is still starting, and leases half of what it has. */
+#define STARTING_SLABS 16u
+
+/* How much to lease when something is wanted: an eighth of what there is, so that the unused tail
+ * stays small; more while that is little, so that a cold start is few leases. */
+static uint32_t lease_step(void)
+{
+    uint32_t n = (uint32_t)(leases.bytes >> SUPERSLAB_SHIFT);
+    n = n < STARTING_SLABS ? n / 2 : n / 8;
+    if (n < 2)
+        return 2;
+    return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : 1u << (31 - __builtin_clz(n));
+}
+
+static void take_in(struct link_extent *arrived, size_t n_extents)
+{
+    for (size_t i = 0; i < n_extents; i++) {
+        uint32_t first = extents_map(&arrived[i]);
+        if (first == BITMAP_NONE)
+            continue;
+        count_leased(arrived[i].n_slabs);
+        leases.count++;
+        PROBE3(lease, arrived[i].id, arrived[i].n_slabs, window_address(first));
+        for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
+            freeslabs_put_warm(k);
+    }
+}
+
+void leases_collect(void)
+{
+    struct link_extent arrived[CONN_MAX_FDS];
+    size_t n_extents;
+    enum link_result result = link_collect(arrived, &n_extents);
+    extents_sync();
+    if (result == LINK_GRANTED)
+        take_in(arrived, n_extents);
+}
+
+/* Gives up an extent that is free as a whole: its address space is free again. Its id joins
+ * `returned` if the daemon of the present link is to be told. */
+static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
+{
+    struct superslab *slab = window_slab(first);
+    uint32_t n_slabs = slab->extent_slabs;
+    uint64_t id = slab->extent_id;
+    bool is_current = extents_is_current(first);
+
+    for (uint32_t i = first; i < first + n_slabs; i++)
+        freeslabs_remove(i);
+    if (!extents_unmap(first)) {
+        for (uint32_t i = first; i < first + n_slabs; i++)
+            freeslabs_put_cold(i);
+        return;
+    }
+    leases.bytes -= superslab_bytes(n_slabs);
+    if (is_current)
+        returned[(*n_returned)++] = id;
+}
+
+#define RETURN_BATCH 64
+
+size_t leases_return(uint32_t n_wanted)
+{
+    uint64_t returned[RETURN_BATCH];
+    size_t n_returned = 0, n_bytes = 0;
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+
+    for (unsigned part = 0; part < 2; part++) {
+        for (uint32_t i = begins[part]; i < ends[part] && n_returned < RETURN_BATCH; i++) {
+            struct superslab *slab = window_slab(i);
+            if (!bitmap_test(freeslabs.cold, i) && !bitmap_test(freeslabs.warm, i))
+                continue;
+            if (slab->backing == SUPERSLAB_PRIVATE || slab->extent_first != i)
+                continue;
+            enum extents_worth worth = extents_worth(i);
+            if (worth == EXTENTS_IN_USE || (worth == EXTENTS_RECLAIMED && n_wanted == 0))
+                continue;
+            uint32_t n_slabs = slab->extent_slabs;
+            if (worth == EXTENTS_RECLAIMED)
+                n_wanted -= n_slabs < n_wanted ? n_slabs : n_wanted;
+            give_up_extent(i, returned, &n_returned);
+            n_bytes += superslab_bytes(n_slabs);
+        }
+    }
+    if (n_returned > 0) {
+        link_return(returned, n_returned);
+        extents_sync();
+    }
+    return n_bytes;
+}
+
+bool leases_may_ask(void)
+{
+    return settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
+}
+
+bool leases_ask(uint32_t n_slabs, bool wait)
+{
+    struct link_extent arrived[CONN_MAX_FDS];
+    size_t n_extents;
+    uint32_t run = round_to_power_of_two(n_slabs);
+    uint32_t want = lease_step() > run ? lease_step() : run;
+
+    if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
+        return false;
+    if (!is_set_up) {
+        link_init(settings.socket_path, true, settings.wait_us);
+        is_set_up = true;
+    }
+    link_set_held_bytes(leases.bytes);
+    enum link_result result = link_lease(want, run, wait, arrived, &n_extents);
+    extents_sync();
+    if (result != LINK_GRANTED)
+        return false;
+    take_in(arrived, n_extents);
+    /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
+     * again. */
+    if (freeslabs.n_warm_leased + freeslabs.n_cold > (int32_t)want)
+        leases_return(want);
+    return true;
+}
+
+/* Cold memory that nobody takes is address space and quota for nothing: past this, it goes before
+ * new leases. */
+bool leases_have_much_cold(void)
+{
+    int32_t n_leased = (int32_t)(leases.bytes >> SUPERSLAB_SHIFT);
+    return freeslabs.n_cold >= 8 && freeslabs.n_cold >= n_leased / 4;
+}
+
+/* When the last warm SuperSlab is gone, or nearly so where there are many. */
+bool leases_look_ahead_is_due(void)
+{
+    int32_t low = (int32_t)(leases.bytes >> SUPERSLAB_SHIFT) / 16;
+    return leases.bytes > 0 && freeslabs.n_warm_leased <= low && !link_is_pending() &&
+           link_ledger() && link_pressure() == LEDGER_PRESSURE_NONE && !leases_have_much_cold();
+}
+
+void leases_look_ahead(void)
+{
+    if (leases_look_ahead_is_due())
+        leases_ask(1, false);
+}

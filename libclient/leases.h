@@ -1,0 +1,49 @@
+/*
+ * Leased SuperSlabs: what the program asks the daemon for and when, and what it returns.
+ *
+ * link.c speaks the protocol and extents.c maps; here is the policy: how much at a time, ahead of
+ * need, and which extents are worth nothing any more. All under source.c's lock, signals blocked.
+ *
+ * Place in the life of a SuperSlab: leased -> warm; reclaimed -> returned.
+ */
+#ifndef HAKMEM_LIBCLIENT_LEASES_H
+#define HAKMEM_LIBCLIENT_LEASES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is leased now and was at most, in bytes, and how many extents came in. To be read by
+ * source.c, and set to 0 by its fork. */
+struct leases {
+    size_t bytes, peak_bytes;
+    uint64_t count;
+};
+
+extern struct leases leases __attribute__((visibility("hidden")));
+
+/* May the daemon be asked at all? */
+bool leases_may_ask(void);
+
+/* Asks for at least `n_slabs` in a row, and waits for the bounded time if `wait`. True: something
+ * has come in, look again. */
+bool leases_ask(uint32_t n_slabs, bool wait);
+
+/* Takes in what has come by now, of itself or asked for before. */
+void leases_collect(void);
+
+/* Asks ahead of need, without waiting, if there is little left. */
+bool leases_look_ahead_is_due(void);
+void leases_look_ahead(void);
+
+/* Is so much reclaimed memory lying about that it should be used before more is leased? */
+bool leases_have_much_cold(void);
+
+/*
+ * Returns extents that are free as a whole and worth nothing any more: all reclaimed, or copied at
+ * a fork, or from a daemon that is gone. At most `n_wanted` SuperSlabs of reclaimed ones; the
+ * others always. Bytes returned.
+ */
+size_t leases_return(uint32_t n_wanted);
+
+#endif

@@ -1,0 +1,113 @@
+/* See private.h. */
+#include "libclient/private.h"
+
+#include "common/check.h"
+#include "libclient/extents.h"
+#include "libclient/freeslabs.h"
+#include "libclient/glue.h"
+#include "libclient/window.h"
+
+/* Private memory comes in growing steps too: fewer system calls, nothing touched ahead. */
+#define STEP_SLABS 16u
+
+struct private_memory private_memory;
+
+void private_count(uint32_t n_slabs)
+{
+    atomic_store_relaxed(&private_memory.bytes, private_memory.bytes + superslab_bytes(n_slabs));
+    if (private_memory.bytes > private_memory.peak_bytes)
+        private_memory.peak_bytes = private_memory.bytes;
+}
+
+/* Free address space of the window is an anonymous mapping already: it takes no new one, whatever
+ * RLIMIT_AS says by now. */
+static bool map_usable(uint32_t first, uint32_t n_slabs)
+{
+    if (!glue_make_usable(window_address(first), superslab_bytes(n_slabs)))
+        return false;
+    glue_huge_pages(window_address(first), superslab_bytes(n_slabs));
+    return true;
+}
+
+bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uint32_t *first)
+{
+    uint32_t step = n_slabs;
+    if (place == PRIVATE_AMONG_OTHERS) {
+        step = (uint32_t)(private_memory.bytes >> SUPERSLAB_SHIFT) / 4;
+        step = step > STEP_SLABS ? STEP_SLABS : step < n_slabs ? n_slabs : step;
+    }
+    window_heed_limit();
+    for (;;) {
+        uint32_t at = window_take(step, align, place == PRIVATE_APART);
+        if (at != BITMAP_NONE) {
+            if (map_usable(at, step)) {
+                private_count(step);
+                for (uint32_t i = at; i < at + step; i++) {
+                    extents_set_private(i);
+                    if (i >= at + n_slabs)
+                        freeslabs_put_warm(i);
+                }
+                *first = at;
+                return true;
+            }
+            window_drop(at, step);
+        }
+        if (step == n_slabs)
+            return false;
+        step = n_slabs;
+    }
+}
+
+/* In runs: a system call for each. */
+size_t private_purge(uint32_t idle_s, size_t keep_bytes)
+{
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    uint32_t now = glue_now_s();
+    size_t n_purged = 0;
+
+    for (unsigned part = 0; part < 2; part++) {
+        uint32_t i = begins[part];
+        while ((i = bitmap_next(freeslabs.warm, i, ends[part], true)) < ends[part]) {
+            uint32_t end = i;
+            while (end < ends[part] && bitmap_test(freeslabs.warm, end) &&
+                   window_slab(end)->backing == SUPERSLAB_PRIVATE &&
+                   now - window_slab(end)->idle_since_s >= idle_s)
+                end++;
+            if (end == i) {
+                i++;
+                continue;
+            }
+            if (freeslabs.n_warm_private <= (int32_t)(keep_bytes >> SUPERSLAB_SHIFT))
+                return n_purged;
+            if (glue_purge(window_address(i), superslab_bytes(end - i))) {
+                for (uint32_t k = i; k < end; k++) {
+                    freeslabs_remove(k);
+                    window_slab(k)->zero = true;
+                    freeslabs_put_cold(k);
+                }
+                n_purged += superslab_bytes(end - i);
+            }
+            i = end;
+        }
+    }
+    return n_purged;
+}
+
+bool private_extend(uint32_t at, uint32_t n_slabs)
+{
+    uint32_t n_free = freeslabs_count_private(at, n_slabs);
+    uint32_t fresh = at + n_free, n_fresh = n_slabs - n_free;
+    if (n_fresh > 0) {
+        if (!window_take_at(fresh, n_fresh))
+            return false;
+        if (!map_usable(fresh, n_fresh)) {
+            window_drop(fresh, n_fresh);
+            return false;
+        }
+        private_count(n_fresh);
+        for (uint32_t i = fresh; i < fresh + n_fresh; i++)
+            extents_set_private(i);
+    }
+    freeslabs_take_private(at, n_free);
+    return true;
+}

@@ -1,0 +1,42 @@
+/*
+ * Private SuperSlabs: anonymous memory of the program's own, where the daemon has none to give or
+ * a block grows.
+ *
+ * All under source.c's lock, signals blocked where memory is mapped.
+ *
+ * Place in the life of a SuperSlab: mapped -> warm; warm and not wanted -> purged, cold.
+ */
+#ifndef HAKMEM_LIBCLIENT_PRIVATE_H
+#define HAKMEM_LIBCLIENT_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What there is now and was at most, in bytes. `bytes` is read without the lock, too. */
+struct private_memory {
+    size_t bytes, peak_bytes;
+};
+
+extern struct private_memory private_memory __attribute__((visibility("hidden")));
+
+enum private_place {
+    PRIVATE_AMONG_OTHERS, /* SuperSlabs to carve */
+    PRIVATE_APART,        /* a huge block's, with room behind it to grow */
+};
+
+/* Maps fresh private memory for `n_slabs`, and ahead for later ones where that costs nothing.
+ * False: no memory, or no address space. */
+bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uint32_t *first);
+
+/* Makes [at, at + n_slabs) private memory in use: what is free private memory there as far as it
+ * goes, and fresh memory behind that. False: the place is taken, nothing changed. */
+bool private_extend(uint32_t at, uint32_t n_slabs);
+
+/* Purges warm ones that nobody wanted for `idle_s` seconds, down to `keep_bytes`. Bytes purged. */
+size_t private_purge(uint32_t idle_s, size_t keep_bytes);
+
+/* Counts memory that was mapped elsewhere. */
+void private_count(uint32_t n_slabs);
+
+#endif
