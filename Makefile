@@ -1,6 +1,6 @@
 # hakmem. `make` builds everything into build/; `make help` lists the targets.
 #
-#   CC=clang      another compiler          SAN=asan|tsan|ubsan  a sanitizer build, into build/$(SAN)
+#   CC=clang      another compiler          SAN=asan|tsan|ubsan|asan+ubsan  a sanitizer build, into build/$(SAN)
 #   DEBUG=1       invariants walked, -Og    BUILD=dir            another output folder
 
 VERSION := 0.1.0
@@ -20,6 +20,7 @@ OPT      := $(if $(DEBUG),-Og -DHAKMEM_DEBUG,-O2)
 SANFLAGS_asan  := -fsanitize=address -fno-omit-frame-pointer
 SANFLAGS_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 SANFLAGS_tsan  := -fsanitize=thread
+SANFLAGS_asan+ubsan := $(SANFLAGS_asan) $(SANFLAGS_ubsan)
 SANFLAGS := $(SANFLAGS_$(SAN))
 
 CFLAGS  ?= -g
