@@ -225,7 +225,7 @@ def render(folder, docs):
 
 
 def compare(old, new):
-    """Says of each row whether both runs rank the allocators alike. 1: a quiet row does not."""
+    """Says of each row whether both runs rank its quiet allocators alike. 1: one does not."""
     n_changed = 0
     counts = {}
     for name, outcome, detail in summary.compare(load(old), load(new)):
@@ -234,8 +234,8 @@ def compare(old, new):
             print(f"{outcome:9} {name}: {detail}")
         n_changed += outcome == "changed"
     print(", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "no rows")
-    print("same: a row with a spread under 5 % in both runs ranks alike in both; changed: such a row does not; "
-          "noisy: the row is not quiet in both; missing: not measured in both")
+    print("same: the allocators whose spread is under 5 % in both runs rank alike in both; changed: they do not; "
+          "noisy: fewer than two are that quiet; missing: not measured in both")
     return 1 if n_changed or not counts else 0
 
 

@@ -112,25 +112,31 @@ def verdict(own, best):
 
 
 def compare(old, new):
-    """Ranking of each row in two runs. Yields (row, outcome, detail): same, changed, noisy or missing."""
+    """Ranking of each row in two runs, by the allocators that were quiet in both. Yields (row, outcome, detail): same,
+    changed, noisy or missing."""
     for name in {**old["rows"], **new["rows"]}:
         row, other = old["rows"].get(name), new["rows"].get(name)
         if not row or not other:
             yield name, "missing", "only in the " + ("first" if row else "second") + " run"
             continue
         names = [n for n, c in row["cells"].items() if c.get("ratio") and other["cells"].get(n, {}).get("ratio")]
+        quiet = [n for n in names if _is_quiet(row["cells"][n]) and _is_quiet(other["cells"][n])]
         if len(names) < 2:
             yield name, "missing", "fewer than two allocators have figures in both runs"
         elif min(len(one["cells"][n]["rounds"]) for one in (row, other) for n in names) < 2:
             yield name, "noisy", "a single round: its spread is not known"
-        elif row.get("noisy", True) or other.get("noisy", True):
+        elif len(quiet) < 2:
             worst = max(one["cells"][n]["spread_percent"] for one in (row, other) for n in names)
             yield name, "noisy", f"spread up to {worst:.1f} %"
         else:
             swapped = [f"{first} and {second} changed places ({_factor(row, first, second)}, then "
-                       f"{_factor(other, first, second)})" for i, first in enumerate(names) for second in names[i + 1:]
+                       f"{_factor(other, first, second)})" for i, first in enumerate(quiet) for second in quiet[i + 1:]
                        if _order(row, first, second) * _order(other, first, second) < 0]
             yield name, "changed" if swapped else "same", "; ".join(swapped)
+
+
+def _is_quiet(one):
+    return one["spread_percent"] <= NOISY_PERCENT
 
 
 def _factor(row, first, second):

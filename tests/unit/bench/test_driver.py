@@ -71,6 +71,11 @@ class Comparison(unittest.TestCase):
         self.assertEqual(self.outcome(old, {**old, "hakmem": cell(*[148] * 3)}), ["same"])  # level now: no change of places
         self.assertEqual(self.outcome(old, {**old, "hakmem": cell(*[120] * 3)}), ["changed"])
 
+    def test_a_noisy_allocator_says_nothing_of_the_others(self):
+        old = {"glibc": cell(*[100] * 3), "peer": cell(100, 150, 200), "hakmem": cell(*[160] * 3)}
+        self.assertEqual(self.outcome(old, {**old, "peer": cell(*[300] * 3)}), ["same"])
+        self.assertEqual(self.outcome(old, {**old, "hakmem": cell(*[80] * 3)}), ["changed"])
+
     def test_noisy_and_missing_rows_are_told(self):
         old = {"glibc": cell(*[100] * 3), "hakmem": cell(*[160] * 3)}
         self.assertEqual(self.outcome(old, {"glibc": cell(*[100] * 3), "hakmem": cell(50, 80, 90)}), ["noisy"])
