@@ -89,7 +89,20 @@ static void expect(const Hakmem__Reply *reply, Hakmem__Reply__BodyCase body)
     fail("reply", EPROTO);
 }
 
-void daemon_hello(struct daemon_client *client, bool map_ledger)
+/* The extents that a reply lists, and their descriptors. */
+static void take_extents(Hakmem__Extent *const *listed, const int *fds, size_t n,
+                         struct daemon_extent *extents)
+{
+    for (size_t i = 0; i < n; i++)
+        extents[i] = (struct daemon_extent){.id = listed[i]->id,
+                                            .n_slabs = listed[i]->n_slabs,
+                                            .first_slot = listed[i]->first_slot,
+                                            .huge_slabs = listed[i]->huge_slabs,
+                                            .fd = fds[i]};
+}
+
+size_t daemon_hello_lease(struct daemon_client *client, uint32_t want_slabs, bool map_ledger,
+                          struct daemon_extent *extents)
 {
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     Hakmem__Hello hello = HAKMEM__HELLO__INIT;
@@ -97,12 +110,13 @@ void daemon_hello(struct daemon_client *client, bool map_ledger)
     size_t n_fds;
     hello.version_min = WIRE_VERSION_MIN;
     hello.version_max = WIRE_VERSION_MAX;
+    hello.want_slabs = want_slabs;
     request.body_case = HAKMEM__REQUEST__BODY_HELLO;
     request.hello = &hello;
     Hakmem__Reply *reply = daemon_ask(client, &request, fds, &n_fds);
     expect(reply, HAKMEM__REPLY__BODY_HELLO);
-    if (n_fds != 1)
-        fail("Hello brought no ledger", EPROTO);
+    if (n_fds != 1 + reply->hello->n_extents)
+        fail("descriptors do not match a ledger and the extents", EPROTO);
     client->n_slots = reply->hello->ledger_slots;
     if (map_ledger) {
         void *ledger = mmap(NULL, ledger_bytes(client->n_slots), PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -111,7 +125,14 @@ void daemon_hello(struct daemon_client *client, bool map_ledger)
             bench_die("mmap of the ledger");
         client->ledger = ledger;
     }
-    conn_close_fds(fds, n_fds);
+    conn_close_fds(fds, 1);
+    take_extents(reply->hello->extents, fds + 1, n_fds - 1, extents);
+    return n_fds - 1;
+}
+
+void daemon_hello(struct daemon_client *client, bool map_ledger)
+{
+    daemon_hello_lease(client, 0, map_ledger, NULL);
 }
 
 void daemon_disconnect(struct daemon_client *client)
@@ -140,14 +161,7 @@ size_t daemon_lease(struct daemon_client *client, uint32_t n_slabs, uint32_t run
     expect(reply, HAKMEM__REPLY__BODY_LEASE);
     if (reply->lease->n_extents != n_fds)
         fail("descriptors do not match extents", EPROTO);
-    for (size_t i = 0; i < n_fds; i++) {
-        const Hakmem__Extent *one = reply->lease->extents[i];
-        extents[i] = (struct daemon_extent){.id = one->id,
-                                            .n_slabs = one->n_slabs,
-                                            .first_slot = one->first_slot,
-                                            .huge_slabs = one->huge_slabs,
-                                            .fd = fds[i]};
-    }
+    take_extents(reply->lease->extents, fds, n_fds, extents);
     return n_fds;
 }
 

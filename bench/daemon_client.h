@@ -40,6 +40,9 @@ struct daemon_client {
 void daemon_connect(struct daemon_client *client, const char *path);
 /* Registers as a client that wants no extents yet, and maps the ledger if asked to. */
 void daemon_hello(struct daemon_client *client, bool map_ledger);
+/* The same, with its first memory: number of extents that came with the answer. */
+size_t daemon_hello_lease(struct daemon_client *client, uint32_t want_slabs, bool map_ledger,
+                          struct daemon_extent *extents);
 void daemon_disconnect(struct daemon_client *client);
 
 /*

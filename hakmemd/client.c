@@ -140,13 +140,16 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     r = -ENOMEM;
     if (!client->slots)
         goto out;
-    r = ledgers_take(ledgers, client->n_slots, ledger_fd_out, &client->mapping);
+    r = ledgers_make(ledgers, client->n_slots, daemon_epoch, &client->mapping);
+    if (r < 0)
+        goto out;
+    int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
+    r = fd < 0 ? -errno : 0;
     if (r < 0)
         goto out;
     client->cgroup = cgroups_get(cgroups, pid);
-    client->ledger = client->mapping->ledger;
-    client->ledger->daemon_epoch = daemon_epoch;
-    record_client(client, *ledger_fd_out);
+    record_client(client, fd);
+    *ledger_fd_out = fd;
     *client_out = client;
     return 0;
 out:
@@ -179,10 +182,14 @@ int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *c
         return r < 0 ? r : -EINVAL;
     }
     client->cgroup = cgroups_get(cgroups, client->pid);
-    client->ledger = client->mapping->ledger;
     store_keep(client->store, index, &client->stored);
     *client_out = client;
     return 0;
+}
+
+struct ledger *client_ledger(struct client *client)
+{
+    return ledgers_map(client->mapping);
 }
 
 static void lost_free(struct client *client, struct client_lost *lost)
@@ -218,8 +225,10 @@ void client_free(struct client *client)
  */
 static void empty_slots(struct client *client, const struct extent *extent)
 {
-    for (uint32_t i = 0; i < extent->n_slabs; i++) {
-        uint32_t *slot = &client->ledger->slots[extent->first_slot + i];
+    /* A new ledger's are, and there is no need to map it for that. */
+    struct ledger *ledger = client->has_returned ? client_ledger(client) : client->mapping->ledger;
+    for (uint32_t i = 0; ledger && i < extent->n_slabs; i++) {
+        uint32_t *slot = &ledger->slots[extent->first_slot + i];
         for (int tries = 0; tries < EMPTYING_TRIES; tries++) {
             uint32_t word = ledger_slot_read(slot);
             if (!ledger_word_is_valid(word))
@@ -274,8 +283,9 @@ int client_add_extent(struct client *client, struct extent *extent)
 /* Its puncher is dead, and whatever it took of an IDLE SuperSlab nobody relies on. */
 static void call_off_punches(struct client *client, const struct extent *extent)
 {
+    struct ledger *ledger = client_ledger(client); /* an adopted one is mapped */
     for (uint32_t i = 0; i < extent->n_slabs; i++) {
-        uint32_t *slot = &client->ledger->slots[extent->first_slot + i];
+        uint32_t *slot = &ledger->slots[extent->first_slot + i];
         uint32_t word = ledger_slot_read(slot);
         /* Lost against a fork that pins it: its own affair. */
         if (ledger_word_state(word) == SLAB_RECLAIMING)
@@ -327,10 +337,11 @@ bool client_remove_lost(struct client *client, uint64_t id)
 
 bool client_has_let_go(const struct client *client, uint32_t first_slot, uint32_t n_slabs)
 {
-    for (uint32_t i = first_slot; i < first_slot + n_slabs; i++)
-        if (ledger_word_state(ledger_slot_read(&client->ledger->slots[i])) != SLAB_EMPTY)
+    const struct ledger *ledger = client->mapping->ledger;
+    for (uint32_t i = first_slot; ledger && i < first_slot + n_slabs; i++)
+        if (ledger_word_state(ledger_slot_read(&ledger->slots[i])) != SLAB_EMPTY)
             return false;
-    return true;
+    return ledger != NULL;
 }
 
 void client_remove_extent(struct client *client, struct extent *extent)
@@ -342,6 +353,7 @@ void client_remove_extent(struct client *client, struct extent *extent)
     record_leaving(client, extent);
     cgroup_remove_leased(client->cgroup, slabs_bytes(extent->paid_slabs), unpaid_bytes(extent));
     extent->client = NULL;
+    client->has_returned = true;
 }
 
 void client_note_punched(struct extent *extent, uint16_t slabs)
@@ -405,13 +417,16 @@ void client_end(struct client *client, void (*on_quiet)(struct client *client))
 
 void client_add_usage(const struct client *client, struct client_usage *usage)
 {
+    uint32_t words[EXTENT_MAX_SLABS];
     list_for_each(it, &client->leases)
     {
         const struct extent *extent = list_entry(it, struct extent, link);
+        /* No order: figures to show. */
+        ledgers_read(client->mapping,
+                     offsetof(struct ledger, slots) + extent->first_slot * sizeof(words[0]), words,
+                     extent->n_slabs * sizeof(words[0]));
         for (uint32_t i = 0; i < extent->n_slabs; i++) {
-            /* Relaxed: a figure to show. */
-            uint32_t word = atomic_load_relaxed(&client->ledger->slots[extent->first_slot + i]);
-            switch (ledger_word_state(word)) {
+            switch (ledger_word_state(words[i])) {
             case SLAB_IDLE:
                 usage->idle_bytes += SUPERSLAB_BYTES;
                 break;
@@ -432,8 +447,7 @@ void client_add_usage(const struct client *client, struct client_usage *usage)
 
 void client_set_pressure(struct client *client, enum ledger_pressure pressure)
 {
-    /* Relaxed: a hint that orders nothing. */
-    atomic_store_relaxed(&client->ledger->pressure, (uint32_t)pressure);
+    ledgers_set_pressure(client->mapping, pressure);
 }
 
 bool client_is_valid(struct client *client)

@@ -3,8 +3,8 @@
  * slots, its extents. The socket is the peer's business (peer.h).
  *
  * Invariants: leased_bytes is the sum of the extents on `leases`; each of those is LEASED, points
- * back here, and holds a run of slots. Every word of `ledger` is the client's to scribble on: it is
- * read once and checked, never believed.
+ * back here, and holds a run of slots. Every word of the ledger is the client's to scribble on: it
+ * is read once and checked, never believed.
  *
  * Loop thread only.
  */
@@ -33,13 +33,13 @@ struct client {
     uint64_t connected_ms;
     uint64_t held_bytes;
     struct quota_user *user;
-    struct cgroup *cgroup;      /* or NULL */
-    unsigned node;              /* of its last request's processor; may be TOPOLOGY_ANY_NODE */
-    struct quota_charge charge; /* QUOTA_CLIENTS */
-    struct ledger_mapping *mapping;
-    struct ledger *ledger; /* the mapping's */
+    struct cgroup *cgroup;          /* or NULL */
+    unsigned node;                  /* of its last request's processor; may be TOPOLOGY_ANY_NODE */
+    struct quota_charge charge;     /* QUOTA_CLIENTS */
+    struct ledger_mapping *mapping; /* every word of it is hostile */
     uint32_t n_slots;
     struct slots *slots;
+    bool has_returned;  /* an extent: slots may be handed out again */
     struct list leases; /* extent.link */
     struct list lost;   /* client_lost.link */
 
@@ -99,6 +99,9 @@ int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *c
                  struct client **client_out);
 /* Leases nothing any more. Accepts NULL. */
 void client_free(struct client *client);
+
+/* Its ledger, mapped if need be. NULL: there is no memory for that. */
+struct ledger *client_ledger(struct client *client);
 
 /*
  * The program's name for people, read when first asked for: Hello is in a hurry. Not to be relied

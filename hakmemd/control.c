@@ -205,10 +205,11 @@ static uint64_t add_capped(uint64_t a, uint64_t b)
 static void fill_client(struct client *client, struct control_reply *memory, bool with_classes,
                         Hakmem__Client *out)
 {
-    const struct ledger *ledger = client->ledger;
+    struct ledger ledger; /* without slots */
     struct client_usage usage = {0};
 
     client_add_usage(client, &usage);
+    ledgers_read(client->mapping, 0, &ledger, sizeof(ledger));
     hakmem__client__init(out);
     out->pid = (uint32_t)client->pid;
     out->uid = client->uid;
@@ -221,11 +222,11 @@ static void fill_client(struct client *client, struct control_reply *memory, boo
     out->leases = client->n_leases_total;
     out->denied = client->n_denied_total;
     out->connected_ms = clock_now_ms() - client->connected_ms;
-    out->private_bytes = atomic_load_relaxed(&ledger->counters.private_bytes);
-    out->fallbacks = atomic_load_relaxed(&ledger->counters.fallbacks);
+    out->private_bytes = ledger.counters.private_bytes;
+    out->fallbacks = ledger.counters.fallbacks;
     for (unsigned i = 0; i < LEDGER_N_CLASSES; i++) {
         Hakmem__ClassUsage *usage_of_class = &memory->classes[i];
-        read_class(&ledger->classes[i], usage_of_class);
+        read_class(&ledger.classes[i], usage_of_class);
         out->live_bytes = add_capped(out->live_bytes, usage_of_class->live_bytes);
         out->cached_bytes = add_capped(out->cached_bytes, usage_of_class->cached_bytes);
         out->fragmented_bytes = add_capped(out->fragmented_bytes, usage_of_class->fragmented_bytes);

@@ -17,7 +17,7 @@ static int init_stock(struct core *core, const struct core_settings *settings,
     if (r < 0)
         return r;
     extents_init(&core->extents, &core->stats, core->workers, &core->store);
-    ledgers_init(&core->ledgers, core->workers, &core->store);
+    ledgers_init(&core->ledgers, core->workers, &core->store, &core->stats);
     if (settings->topology)
         core->topology = *settings->topology;
     else
@@ -91,7 +91,6 @@ void core_deinit(struct core *core)
 {
     pressure_deinit(&core->pressure);
     reclaim_deinit(&core->reclaim);
-    ledgers_deinit(&core->ledgers);
     /* Ends the work in flight, and with it the last clients. */
     workers_free(core->workers);
     cgroup_unref(core->own_cgroup);

@@ -13,23 +13,37 @@ static uint64_t order_bytes(unsigned order)
     return (uint64_t)SUPERSLAB_BYTES << order;
 }
 
-void demand_note(struct demand *demand, unsigned node, unsigned order, uint64_t n_bytes)
+static void raise(uint64_t *peak_bytes, uint64_t n_bytes)
+{
+    if (n_bytes > *peak_bytes)
+        *peak_bytes = n_bytes;
+}
+
+void demand_note_recycled(struct demand *demand, uint64_t n_bytes)
 {
     demand->second_bytes += n_bytes;
+    raise(&demand->peak_bytes, demand->second_bytes + demand->second_bytes / 2);
+}
+
+void demand_note(struct demand *demand, unsigned node, unsigned order, uint64_t n_bytes)
+{
+    demand_note_recycled(demand, n_bytes);
+    demand->fresh_second_bytes += n_bytes;
     demand->bytes[node][order] += n_bytes;
-    demand_ask(demand, demand->second_bytes + demand->second_bytes / 2);
+    raise(&demand->fresh_peak_bytes, demand->fresh_second_bytes + demand->fresh_second_bytes / 2);
 }
 
 void demand_ask(struct demand *demand, uint64_t n_bytes)
 {
-    if (n_bytes > demand->peak_bytes)
-        demand->peak_bytes = n_bytes;
+    raise(&demand->peak_bytes, n_bytes);
+    raise(&demand->fresh_peak_bytes, n_bytes);
 }
 
 void demand_forget(struct demand *demand)
 {
-    *demand =
-        (struct demand){.second_bytes = demand->second_bytes, .rate_bytes = demand->rate_bytes};
+    *demand = (struct demand){.second_bytes = demand->second_bytes,
+                              .fresh_second_bytes = demand->fresh_second_bytes,
+                              .rate_bytes = demand->rate_bytes};
 }
 
 void demand_fade(struct demand *demand)
@@ -38,7 +52,9 @@ void demand_fade(struct demand *demand)
     if (demand->rate_bytes < FADED_RATE_BYTES)
         demand->rate_bytes = 0;
     demand->second_bytes = 0;
+    demand->fresh_second_bytes = 0;
     demand->peak_bytes -= demand->peak_bytes >> FADE_SHIFT;
+    demand->fresh_peak_bytes -= demand->fresh_peak_bytes >> FADE_SHIFT;
     for (unsigned node = 0; node < TOPOLOGY_MAX_NODES; node++)
         for (unsigned order = 0; order < DEMAND_N_ORDERS; order++)
             demand->bytes[node][order] -= demand->bytes[node][order] >> FADE_SHIFT;

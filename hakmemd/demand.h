@@ -4,6 +4,10 @@
  * second: a burst that comes again within ten seconds finds all it needs, and an idle host forgets.
  * Which sizes, and on which node: as they were asked for.
  *
+ * What a user's own recycled memory served comes back and serves again: it calls for room on the
+ * shelves, and is in `peak_bytes`; but nothing need be made for it, and `fresh_peak_bytes` is
+ * without it.
+ *
  * Figures alone: no lists, no clock. Loop thread only.
  */
 #ifndef HAKMEMD_DEMAND_H
@@ -21,11 +25,16 @@ struct demand {
     uint64_t second_bytes; /* taken in this second */
     uint64_t peak_bytes;   /* what the busiest one calls for, faded */
     uint64_t rate_bytes;   /* per second, averaged */
-    uint64_t bytes[TOPOLOGY_MAX_NODES][DEMAND_N_ORDERS];
+    uint64_t fresh_second_bytes;
+    uint64_t fresh_peak_bytes;
+    uint64_t bytes[TOPOLOGY_MAX_NODES][DEMAND_N_ORDERS]; /* fresh */
 };
 
-/* n_bytes were taken, for want of an extent of `order` on `node`. */
+/* n_bytes of fresh stock were taken, or would have been if there had been some, for want of an
+ * extent of `order` on `node`. */
 void demand_note(struct demand *demand, unsigned node, unsigned order, uint64_t n_bytes);
+/* n_bytes were taken off a user's own shelf. */
+void demand_note_recycled(struct demand *demand, uint64_t n_bytes);
 /* So much is to be there. */
 void demand_ask(struct demand *demand, uint64_t n_bytes);
 /* A second is over. */

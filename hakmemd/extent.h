@@ -69,6 +69,7 @@ struct extent_work {
     int binding;         /* in: NUMA node for new pages, the kernel's number or TOPOLOGY_UNBOUND */
     uint16_t keep_slabs; /* in: SuperSlabs whose pages are worth clearing rather than making anew */
     uint16_t huge_slabs; /* out: as measured */
+    uint8_t n_unmeasured; /* scrubs since */
     uint32_t n_collapsed;
     uint32_t n_misplaced; /* out: SuperSlabs whose pages are on another node than `binding` */
     int error;

@@ -213,10 +213,14 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
         r = fit_client_limits(client, low, &high);
         if (r == 0)
             r = take_one(leases, client, low, high, n == 0, &extent);
+        bool is_recycled = r == 0 && extent->state == EXTENT_RECYCLED;
         if (r == 0)
             r = hand_over(leases, client, extent, &grants[n]);
         if (r == 0) {
-            pool_note_demand(leases->pool, client->node, high, extent_bytes(extent));
+            if (is_recycled)
+                pool_note_reuse(leases->pool, client->node, extent_bytes(extent));
+            else
+                pool_note_demand(leases->pool, client->node, high, extent_bytes(extent));
             n_left -= extent->n_slabs;
             n++;
         }

@@ -1,60 +1,68 @@
 /*
- * Ledgers, made ahead and taken down behind, on workers. Mapping and unmapping take the lock of the
- * daemon's address space, which a worker may hold for long while it makes pages: the loop must not
- * wait for that when somebody says Hello.
+ * Ledgers: made when a client comes, mapped when it stays.
  *
- * Invariant: `spares` are of `n_slots` slots each, untouched since their making. Loop thread only.
+ * To map and to unmap takes the lock of the daemon's address space, which a worker may hold for
+ * long while it makes pages, and makes every processor that runs one of its threads drop
+ * translations: ten times as long as to make the file. A program that is gone within the second
+ * needs none of it: the head of its ledger is written through the file, the slots of a new one are
+ * zero, which is EMPTY, and nothing of it has been IDLE for long enough to be looked at. So a
+ * ledger is kept as a descriptor, until reclaim asks for the mapping, which a worker makes, or
+ * until somebody needs its words at once.
+ *
+ * Invariant: a mapping has its descriptor or its memory, or both while a worker maps it. Loop
+ * thread only.
  */
 #ifndef HAKMEMD_LEDGERS_H
 #define HAKMEMD_LEDGERS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/ledger.h"
-#include "common/list.h"
+#include "hakmemd/stats.h"
 #include "hakmemd/store.h"
 #include "hakmemd/worker.h"
 
 struct ledgers {
     struct workers *workers;
     struct store *store; /* borrowed; may be off */
-    struct list spares;  /* ledger_mapping.link */
-    uint32_t n_slots;    /* of the spares: what was asked for last */
-    unsigned n_spares;   /* those being made included */
-    bool stopping;
-    void (*on_ready)(void *data); /* a spare is there, or one could not be made; or NULL */
-    void *on_ready_data;
+    struct stats *stats;
 };
 
 /* One client's ledger. */
 struct ledger_mapping {
-    struct list link; /* ledgers.spares */
     struct worker_job job;
     struct ledgers *ledgers;
-    struct ledger *ledger; /* NULL: could not be mapped */
+    struct ledger *ledger; /* NULL: not mapped */
     uint32_t n_slots;
-    int fd; /* -1: not there, or taken */
+    int fd;              /* -1: mapped, and closed */
+    bool in_flight;      /* a worker is mapping it */
+    bool released;       /* meanwhile */
+    struct ledger *made; /* by the worker; NULL: it could not */
 };
 
-void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store *store);
-/* Frees the spares. Before workers_free(). */
-void ledgers_deinit(struct ledgers *ledgers);
+void ledgers_init(struct ledgers *ledgers, struct workers *workers, struct store *store,
+                  struct stats *stats);
 
-/* Will ledgers_take() have one at hand? False: one is being made; on_ready() will be called. */
-bool ledgers_are_ready(struct ledgers *ledgers, uint32_t n_slots);
-
-/*
- * A ledger of `n_slots` slots, all zero but for n_slots, magic and abi_version; made on the spot,
- * which may mean waiting, if none is at hand. Its descriptor is the caller's: to be sent, and
- * closed. 0 or a negative errno.
- */
-int ledgers_take(struct ledgers *ledgers, uint32_t n_slots, int *fd_out,
+/* A ledger of `n_slots` slots, all EMPTY, with its head filled in. 0 or a negative errno. */
+int ledgers_make(struct ledgers *ledgers, uint32_t n_slots, uint64_t daemon_epoch,
                  struct ledger_mapping **mapping_out);
 /* An earlier daemon's ledger, mapped; borrows `fd`. 0, -EINVAL (it is no ledger of so many slots),
  * or another negative errno. */
 int ledgers_adopt(struct ledgers *ledgers, int fd, uint32_t n_slots,
                   struct ledger_mapping **mapping_out);
+
+/* The ledger, mapped now if it has not been before. NULL: it cannot be. */
+struct ledger *ledgers_map(struct ledger_mapping *mapping);
+/* Has a worker map it, if need be. */
+void ledgers_map_soon(struct ledger_mapping *mapping);
+
+/* Reads or writes a part of it, mapped or not. (Where it is not, by the file: a word that a client
+ * writes at that moment may be seen in parts.) What cannot be read is zero. */
+void ledgers_read(const struct ledger_mapping *mapping, size_t offset, void *to, size_t n_bytes);
+void ledgers_set_pressure(struct ledger_mapping *mapping, enum ledger_pressure pressure);
+
 /* Consumes the mapping. Accepts NULL. */
 void ledgers_release(struct ledger_mapping *mapping);
 

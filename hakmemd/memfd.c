@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/superslab.h"
@@ -17,6 +18,10 @@
 #ifndef MFD_HUGE_2MB
 #define MFD_HUGE_2MB (21U << 26)
 #endif
+
+/* What memfd_clear() writes from, again and again: it stays in the processor's nearest cache. */
+#define ZEROS_BYTES 4096u
+#define N_ZEROS     (SUPERSLAB_BYTES / ZEROS_BYTES)
 
 static int create_sealed(const char *name, size_t n_bytes, unsigned flags)
 {
@@ -85,6 +90,34 @@ int memfd_punch(int fd, uint32_t first, uint32_t n_slabs)
         r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n_bytes);
     } while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : 0;
+}
+
+bool memfd_has_holes(int fd, uint32_t n_slabs)
+{
+    off_t n_bytes = (off_t)n_slabs << SUPERSLAB_SHIFT;
+    return lseek(fd, 0, SEEK_HOLE) != n_bytes;
+}
+
+int memfd_clear(int fd, uint32_t n_slabs)
+{
+    static const unsigned char zeros[ZEROS_BYTES];
+    struct iovec parts[N_ZEROS];
+    off_t at = 0, end = (off_t)n_slabs << SUPERSLAB_SHIFT;
+    for (size_t i = 0; i < N_ZEROS; i++)
+        parts[i] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = ZEROS_BYTES};
+    while (at < end) {
+        size_t n_left = (size_t)(end - at) / ZEROS_BYTES;
+        int n_parts = (int)(n_left < N_ZEROS ? n_left : N_ZEROS);
+        ssize_t n = pwritev(fd, parts, n_parts, at);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        /* What is cut short is begun again at the last whole part: twice zero is zero. */
+        if (n >= 0 && n < (ssize_t)ZEROS_BYTES)
+            return -EIO;
+        if (n > 0)
+            at += n / (ssize_t)ZEROS_BYTES * (ssize_t)ZEROS_BYTES;
+    }
+    return 0;
 }
 
 int memfd_map(int fd, uint32_t n_slabs, struct memfd_mapping *mapping_out)

@@ -36,6 +36,18 @@ int memfd_prove_exclusive(int fd);
  * negative errno. */
 int memfd_punch(int fd, uint32_t first, uint32_t n_slabs);
 
+/* Is there a page missing among the file's first `n_slabs` SuperSlabs? Moves D's file offset, which
+ * nothing else uses. (Not of hugetlb.) */
+bool memfd_has_holes(int fd, uint32_t n_slabs);
+
+/*
+ * Writes zeros over the first `n_slabs` SuperSlabs: in place where there are pages. By the file and
+ * not by a mapping: to take one down makes every processor that runs a thread of the daemon drop
+ * its translations, the loop's, too. Not of hugetlb, which cannot be written so. 0 or a negative
+ * errno.
+ */
+int memfd_clear(int fd, uint32_t n_slabs);
+
 /* A mapping of an extent, aligned to SuperSlabs so that 2 MiB pages fit. `reserve` is what to
  * unmap. */
 struct memfd_mapping {

@@ -32,7 +32,6 @@ enum peer_waits {
     WAITS_TO_READ,
     WAITS_TO_WRITE,
     WAITS_HELD,
-    WAITS_FOR_LEDGER,
     WAITS_THROTTLED,
     WAITS_TO_SEND_FDS
 };
@@ -55,9 +54,7 @@ struct peer {
 
     struct quota_rate rate;
 
-    unsigned char *held;    /* a request that waits its turn, or NULL */
-    struct list queue_link; /* peers.for_ledgers, in WAITS_FOR_LEDGER */
-    bool has_queued;        /* once is enough: the next time it gets its ledger made on the spot */
+    unsigned char *held; /* a request that waits its turn, or NULL */
     size_t n_held_bytes;
 
     unsigned char *answer; /* an answer that could not be sent yet, or NULL */
@@ -120,7 +117,6 @@ static bool take_off(struct peer *peer)
 static void peer_free(struct peer *peer)
 {
     list_remove(&peer->link);
-    list_remove(&peer->queue_link);
     land(peer);
     quota_discharge(&peer->connection);
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
@@ -151,7 +147,6 @@ static void disconnect(struct peer *peer)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
-    list_remove(&peer->queue_link);
     if (peer->pidfd >= 0)
         event_del(&peer->exit_event);
     if (!peer->who.client) {
@@ -206,7 +201,6 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
-    list_remove(&peer->queue_link);
     peer->waits = waits;
     struct timeval timeout;
     int r = 0;
@@ -220,9 +214,6 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
         break;
     case WAITS_HELD:
         r = event_add(&peer->read_by_peer_event, NULL);
-        break;
-    case WAITS_FOR_LEDGER:
-        list_push_back(&peer->peers->for_ledgers, &peer->queue_link);
         break;
     case WAITS_THROTTLED:
         timeout = clock_timeval(rate_wait_ns(peer) / 1000000 + 1);
@@ -305,8 +296,7 @@ static enum step send_kept_answer(struct peer *peer)
 
 /* ---- requests ---- */
 
-static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes,
-                      enum peer_waits waits)
+static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes)
 {
     if (!peer->held) {
         peer->held = malloc(n_bytes);
@@ -315,7 +305,7 @@ static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_b
         memcpy(peer->held, packet, n_bytes);
         peer->n_held_bytes = n_bytes;
     }
-    wait_for(peer, waits);
+    wait_for(peer, WAITS_HELD);
     return STEP_WAIT;
 }
 
@@ -326,12 +316,7 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     struct request_answer *answer;
     bool brings_fds = request && request_may_send_fds(request);
     if (brings_fds && conn_unread_bytes(peer->socket) > 0)
-        return hold(peer, packet, n_bytes, WAITS_HELD);
-    if (brings_fds && !peer->has_queued &&
-        !request_is_ready(handler, &peer->who, peer->connection.user, request)) {
-        peer->has_queued = true;
-        return hold(peer, packet, n_bytes, WAITS_FOR_LEDGER);
-    }
+        return hold(peer, packet, n_bytes);
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
     } else {
@@ -411,26 +396,6 @@ static void on_event(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
-/*
- * A ledger is there, or could not be made: the first Hello that waits gets it, or is told. One that
- * takes none has no other made, either, which would be a turn for the next: so on while there are
- * any.
- */
-static void on_ledger(void *data)
-{
-    struct peers *peers = data;
-    const struct ledgers *ledgers = peers->handler->control->ledgers;
-    struct list *first;
-    while ((first = list_first(&peers->for_ledgers))) {
-        struct peer *peer = list_entry(first, struct peer, queue_link);
-        list_remove(first);
-        peer->waits = WAITS_FOR_NOTHING;
-        run(peer);
-        if (list_is_empty(&ledgers->spares))
-            return;
-    }
-}
-
 /* The process is gone, whoever may still hold a copy of its socket. */
 static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 {
@@ -485,7 +450,6 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     peer->pidfd = open_pidfd(peers->stats, socket, credentials->pid);
     peers->stats->n_pidfds += peer->pidfd >= 0;
     list_init(&peer->in_flight_link);
-    list_init(&peer->queue_link);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
@@ -543,9 +507,6 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
                             .leases = leases,
                             .stats = stats};
     list_init(&peers->list);
-    list_init(&peers->for_ledgers);
-    handler->control->ledgers->on_ready = on_ledger;
-    handler->control->ledgers->on_ready_data = peers;
 }
 
 void peers_disconnect_all(struct peers *peers)

@@ -2,10 +2,10 @@
  * Peers: the connections. Bytes and descriptors in, requests served one at a time, answers out.
  *
  * A peer is always in exactly one of these: waiting for a request (read), for room to send its
- * answer (write), for the peer to read the descriptors sent before (held), for a ledger that is
- * being made (ledger), for its request rate (throttled), or for its punches to finish after it is
- * gone (ending). Only while it waits to read is it read from: so at most one request and one answer
- * per peer are ever held, and whatever else it sends waits in the kernel, at its own cost.
+ * answer (write), for the peer to read the descriptors sent before (held), for its request rate
+ * (throttled), or for its punches to finish after it is gone (ending). Only while it waits to read
+ * is it read from: so at most one request and one answer per peer are ever held, and whatever else
+ * it sends waits in the kernel, at its own cost.
  *
  * Invariants: a packet with descriptors is sent only when the one before has been read, and while
  * it is on its way its descriptors are charged to the user (quota.descriptors_per_user). A peer's
@@ -34,8 +34,7 @@ struct peers {
     struct quota *quota;
     struct leases *leases;
     struct stats *stats;
-    struct list list;        /* peer.link */
-    struct list for_ledgers; /* peer.queue_link: held Hellos, the first first */
+    struct list list; /* peer.link */
     struct log_limit misbehaviour;
 };
 

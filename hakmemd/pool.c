@@ -39,6 +39,11 @@ uint64_t pool_target_bytes(const struct pool *pool)
     return target < pool->settings.max_bytes ? target : pool->settings.max_bytes;
 }
 
+static uint64_t min_bytes(const struct pool *pool, uint64_t target)
+{
+    return pool->settings.min_bytes < target ? pool->settings.min_bytes : target;
+}
+
 /*
  * Extents of fresh stock wanted: the minimum, and what demand adds to it. What is recycled serves
  * that demand, too: `beside` bytes of it need not be made.
@@ -47,7 +52,10 @@ static void plan(const struct pool *pool, uint64_t beside,
                  uint64_t n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS])
 {
     uint64_t target = pool_target_bytes(pool);
-    uint64_t base = pool->settings.min_bytes < target ? pool->settings.min_bytes : target;
+    uint64_t fresh = pool->demand.fresh_peak_bytes;
+    if (fresh < target)
+        target = fresh > pool->settings.min_bytes ? fresh : min_bytes(pool, target);
+    uint64_t base = min_bytes(pool, target);
     uint64_t spare = target - base > beside ? target - base - beside : 0;
     demand_plan(&pool->demand, pool->topology->n_nodes, base, spare, n_wanted);
 }
@@ -175,15 +183,27 @@ int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct exte
     return r;
 }
 
-void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes)
+/* The client's node, or where there is most for one that did not tell. */
+static unsigned note_lease(struct pool *pool, unsigned node)
 {
     if (node == TOPOLOGY_ANY_NODE)
-        node = fullest_node(pool);
-    else
-        pool->n_leases[node]++;
-    demand_note(&pool->demand, node, order, n_bytes);
+        return fullest_node(pool);
+    pool->n_leases[node]++;
+    return node;
+}
+
+void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes)
+{
+    demand_note(&pool->demand, note_lease(pool, node), order, n_bytes);
     /* From the loop, when the answer is on its way: making a file takes longer than leasing one. */
     event_active(pool->refill_event, EV_TIMEOUT, 0);
+    schedule_tick(pool);
+}
+
+void pool_note_reuse(struct pool *pool, unsigned node, uint64_t n_bytes)
+{
+    note_lease(pool, node);
+    demand_note_recycled(&pool->demand, n_bytes);
     schedule_tick(pool);
 }
 

@@ -3,8 +3,9 @@
  * the user whose they were.
  *
  * How much: between pool.min and pool.max, following demand: what the busiest second of late calls
- * for (demand.h). An idle host shrinks to the minimum. Which sizes, and on which NUMA node:
- * pool.min is split over all of them, the rest as they were asked for.
+ * for (demand.h). Of fresh stock, what that second took beside recycled memory: programs that come
+ * and go live on what those before them left. An idle host shrinks to the minimum. Which sizes, and
+ * on which NUMA node: pool.min is split over all of them, the rest as they were asked for.
  *
  * An extent is made on a node and belongs to it from then on. A client gets what is on its own node
  * before what is further away, and that before something cold: memory that is far is slower by
@@ -111,9 +112,11 @@ struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsig
                                unsigned low, unsigned high);
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
 int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out);
-/* Tells what a client took, from wherever: n_bytes, for want of an extent of `order` on `node`.
- * Refills soon. */
+/* Tells what a client took of the fresh stock, or of what was made on the spot for want of it:
+ * n_bytes, for want of an extent of `order` on `node`. Refills soon. */
 void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes);
+/* Tells what it took off its user's own shelf: n_bytes for a client on `node`. */
+void pool_note_reuse(struct pool *pool, unsigned node, uint64_t n_bytes);
 
 /* Is there room on the shelves for this much more? */
 bool pool_wants_recycled(const struct pool *pool, uint64_t n_bytes);

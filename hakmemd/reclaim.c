@@ -42,7 +42,7 @@ static void punch_done(struct worker_job *job)
 {
     struct extent_care *punch = list_entry(job, struct extent_care, job);
     struct extent *extent = list_entry(punch, struct extent, care);
-    struct client *client = extent->client;
+    struct ledger *ledger = client_ledger(extent->client); /* mapped: words were changed in it */
     bool is_punched = !job->cancelled && punch->error == 0;
     enum slab_state next = is_punched ? SLAB_RECLAIMED : SLAB_IDLE;
 
@@ -52,8 +52,8 @@ static void punch_done(struct worker_job *job)
         if (!(punch->slabs & 1u << i))
             continue;
         /* A client that changed the word meanwhile, as it must not, keeps what it wrote. */
-        ledger_slab_change(&client->ledger->slots[extent->first_slot + i], punch->words[i],
-                           LEDGER_DAEMON, next);
+        ledger_slab_change(&ledger->slots[extent->first_slot + i], punch->words[i], LEDGER_DAEMON,
+                           next);
         if (is_punched)
             stats_of(extent)->reclaimed_bytes_total += SUPERSLAB_BYTES;
     }
@@ -79,7 +79,7 @@ static uint32_t word_after_change(uint32_t word)
     return ((word & ~(uint32_t)0xff) + 0x100) | SLAB_RECLAIMING;
 }
 
-static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, struct extent *extent,
+static uint64_t scan_extent(struct reclaim *reclaim, struct ledger *ledger, struct extent *extent,
                             uint64_t age_ms)
 {
     struct extent_care *punch = &extent->care;
@@ -89,7 +89,7 @@ static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, stru
         return 0;
     punch->slabs = 0;
     for (uint32_t i = 0; i < extent->n_slabs; i++) {
-        uint32_t *slot = &client->ledger->slots[extent->first_slot + i];
+        uint32_t *slot = &ledger->slots[extent->first_slot + i];
         uint32_t word = ledger_slot_read(slot);
         if (ledger_word_state(word) == SLAB_IDLE)
             reclaim->something_is_idle = true;
@@ -111,9 +111,17 @@ uint64_t reclaim_scan_client(struct reclaim *reclaim, struct client *client, uin
     uint64_t n_bytes = 0;
     if (client->ending)
         return 0;
+    /* One that has come since the last round may be gone by the next. By hand, or under pressure,
+     * its words are wanted now. */
+    struct ledger *ledger = age_ms == 0 ? client_ledger(client) : client->mapping->ledger;
+    if (!ledger) {
+        reclaim->something_is_idle = true; /* for all that is known */
+        ledgers_map_soon(client->mapping);
+        return 0;
+    }
     list_for_each(it, &client->leases)
     {
-        n_bytes += scan_extent(reclaim, client, list_entry(it, struct extent, link), age_ms);
+        n_bytes += scan_extent(reclaim, ledger, list_entry(it, struct extent, link), age_ms);
     }
     check_debug(client_is_valid(client));
     return n_bytes;

@@ -73,13 +73,6 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
-bool request_is_ready(struct request_handler *handler, const struct request_peer *peer,
-                      const struct quota_user *user, const Hakmem__Request *request)
-{
-    return request->body_case != HAKMEM__REQUEST__BODY_HELLO || peer->client ||
-           ledgers_are_ready(handler->control->ledgers, client_slots_for(user));
-}
-
 /* ---- refusals ---- */
 
 static void refuse(struct request_call *call, Hakmem__ErrorCode code, const char *message,
@@ -169,7 +162,7 @@ static struct client *make_client(struct request_call *call)
     struct control *control = call->handler->control;
     struct client *client;
     int ledger_fd;
-    int r = stats_fds_available(control->stats, FDS_FOR_PEER, 1) ? 0 : -EMFILE;
+    int r = stats_fds_available(control->stats, FDS_FOR_PEER, 2) ? 0 : -EMFILE;
     if (r == 0)
         r = client_new(control->quota, control->ledgers, control->cgroups, call->peer->pid,
                        call->peer->uid, call->handler->daemon_epoch, &ledger_fd, &client);
@@ -185,6 +178,8 @@ static struct client *make_client(struct request_call *call)
         return NULL;
     }
     lease_add_client(control->leases, client);
+    if (!stats_fds_available(control->stats, FDS_FOR_PIDFD, 0))
+        ledgers_map_soon(client->mapping); /* and closed */
     call->answer->fds[call->answer->n_fds++] = ledger_fd;
     return client;
 }

@@ -56,11 +56,6 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
 
-/* Can it be served without waiting? False: a Hello that would wait for its ledger to be made; see
- * ledgers_are_ready(). */
-bool request_is_ready(struct request_handler *handler, const struct request_peer *peer,
-                      const struct quota_user *user, const Hakmem__Request *request);
-
 /* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
 struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
                                      const Hakmem__Request *request);

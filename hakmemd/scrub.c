@@ -14,10 +14,17 @@
 
 /* Behind so much that waits to be cleared, discarding is better: some ten milliseconds' work. */
 #define BACKLOG_MAX_BYTES ((uint64_t)256 << 20)
+/* The same for what lacks pages that would have to be made, which takes several times as long: it
+ * must not hold up what need only be cleared. */
+#define BACKLOG_MAKING_BYTES ((uint64_t)32 << 20)
 
 /* Proofs in one go, some ten microseconds each with what follows; then the loop looks who else is
  * there. A client that ends may leave thousands behind. */
 #define PROOFS_A_TURN 16
+
+/* Times that an extent without holes is taken to have the 2 MiB pages that it had: they may have
+ * been split, or have been out in the swap. Then they are measured again. */
+#define UNMEASURED_MAX 32
 
 /* ---- orphans ---- */
 
@@ -70,6 +77,14 @@ static int clear_and_fill(struct extent *extent, const struct memfd_mapping *map
     return r < 0 ? r : prewarm_measure(mapping, &work->huge_slabs);
 }
 
+/* Nothing to be made anew, and no need to look how large its pages are. */
+static bool is_simple(const struct extent *extent)
+{
+    const struct extent_work *work = &extent->work;
+    return work->backing != BACKING_HUGETLB && work->keep_slabs == extent_all_slabs(extent) &&
+           work->n_unmeasured < UNMEASURED_MAX && !memfd_has_holes(extent->fd, extent->n_slabs);
+}
+
 void scrub_run(struct worker_job *job)
 {
     struct extent_work *work = list_entry(job, struct extent_work, job);
@@ -77,6 +92,12 @@ void scrub_run(struct worker_job *job)
     struct memfd_mapping mapping;
 
     work->n_collapsed = 0;
+    if (is_simple(extent)) {
+        work->n_unmeasured++;
+        work->error = memfd_clear(extent->fd, extent->n_slabs);
+        return;
+    }
+    work->n_unmeasured = 0;
     work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
     if (work->error < 0)
         return;
@@ -113,8 +134,7 @@ static uint16_t slabs_to_keep(const struct extent *extent)
     return worth_keeping & (uint16_t)~extent->punched_slabs;
 }
 
-/* Is it wanted, will it be clear soon, and may the daemon have the pages that are to be made for
- * it? */
+/* Pages that are to be made for it. */
 static uint64_t missing_bytes(const struct extent *extent)
 {
     unsigned n_kept = (unsigned)__builtin_popcount(slabs_to_keep(extent));
@@ -125,7 +145,8 @@ static uint64_t missing_bytes(const struct extent *extent)
  * it? */
 static bool is_worth_scrubbing(const struct scrub *scrub, const struct extent *extent)
 {
-    return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= BACKLOG_MAX_BYTES &&
+    uint64_t backlog_max = missing_bytes(extent) > 0 ? BACKLOG_MAKING_BYTES : BACKLOG_MAX_BYTES;
+    return scrub->reuse == REUSE_SAME_USER && scrub->stats->scrubbing_bytes <= backlog_max &&
            pool_wants_recycled(scrub->pool, extent_bytes(extent)) &&
            cgroup_has_room(scrub->pool->cgroup, missing_bytes(extent), CGROUP_PAYS_ITSELF);
 }
@@ -135,6 +156,7 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
     struct extent_work *work = &extent->work;
     extent_change_state(extent, EXTENT_SCRUBBING);
     work->keep_slabs = slabs_to_keep(extent);
+    work->huge_slabs = extent->huge_slabs;
     work->binding = topology_binding(scrub->pool->topology, extent->node);
     cgroup_take(scrub->pool->cgroup, missing_bytes(extent));
     work->owner = scrub;

@@ -1,7 +1,7 @@
 /* See stats.h. */
 #include "hakmemd/stats.h"
 
-/* The loop's own descriptors, spare ledgers and what libraries open in passing, plus one reply's
+/* The loop's own descriptors, and what libraries open in passing, plus one reply's
  * worth of leased ones. */
 #define FDS_OWN     40
 #define FDS_RESERVE 48
@@ -17,7 +17,7 @@ bool stats_is_valid(const struct stats *stats)
 uint64_t stats_fds_used(const struct stats *stats)
 {
     return FDS_OWN + stats->n_extents + stats->n_waiting + stats->n_detached + stats->n_peers +
-           stats->n_pidfds;
+           stats->n_pidfds + stats->n_ledger_fds;
 }
 
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)

@@ -50,9 +50,10 @@ struct stats {
     uint64_t store_errors_total;
 
     uint64_t n_peers;
-    uint64_t n_pidfds;  /* peers' */
-    uint64_t n_extents; /* descriptors held for them */
-    uint64_t n_waiting; /* descriptors held until the service manager has them */
+    uint64_t n_pidfds;     /* peers' */
+    uint64_t n_extents;    /* descriptors held for them */
+    uint64_t n_ledger_fds; /* of clients whose ledger is not mapped yet */
+    uint64_t n_waiting;    /* descriptors held until the service manager has them */
     uint64_t fd_limit;
 };
 

@@ -53,13 +53,13 @@ static void scribble(struct scribbler *s, struct input *in)
     const uint8_t *run = input_run(in, &n);
     if (n > size - at)
         n = size - at;
-    memcpy((uint8_t *)client->ledger + at, run, n);
+    memcpy((uint8_t *)client_ledger(client) + at, run, n);
 }
 
 /* A word of a slot that is leased: mostly a state that exists. */
 static void write_word(struct scribbler *s, struct input *in)
 {
-    uint32_t *slots = s->peer.client->ledger->slots;
+    uint32_t *slots = client_ledger(s->peer.client)->slots;
     uint32_t slot = s->first_slots[input_byte(in) % N_EXTENTS] + input_byte(in) % 2;
     uint8_t state = input_byte(in);
     slots[slot % s->peer.client->n_slots] =

@@ -213,7 +213,7 @@ static void test_clients_per_user(void **state)
     stats_until(daemon, &stats, stats_are_quiet(&stats));
 }
 
-/* More Hellos at once than there are ledgers ready, some of them one too many: nobody waits for
+/* Many Hellos at once, some of them one too many: nobody waits for
  * ever. */
 static void test_hellos_at_once(void **state)
 {

@@ -122,6 +122,27 @@ static void test_the_target_follows_the_rate(void **state)
     assert_int_equal(planned_on(0), 0);
 }
 
+/* What comes round calls for room on the shelves, and for nothing new. */
+static void test_reuse_calls_for_nothing_new(void **state)
+{
+    (void)state;
+    struct demand demand = {0};
+    demand_note(&demand, 0, 0, 8 * MIB);
+    demand_note_recycled(&demand, 92 * MIB);
+    assert_int_equal(demand.peak_bytes, 150 * MIB);
+    assert_int_equal(demand.fresh_peak_bytes, 12 * MIB);
+    for (int second = 0; second < 200; second++) {
+        demand_fade(&demand);
+        demand_note_recycled(&demand, 100 * MIB);
+    }
+    assert_int_equal(demand.peak_bytes, 150 * MIB);
+    assert_true(demand.fresh_peak_bytes < MIB);
+    demand_ask(&demand, 200 * MIB); /* by hand: that much is to be there */
+    assert_int_equal(demand.fresh_peak_bytes, 200 * MIB);
+    demand_forget(&demand);
+    assert_int_equal(demand.fresh_peak_bytes, 0);
+}
+
 static void test_nodes_follow_who_asks(void **state)
 {
     (void)state;
@@ -147,6 +168,7 @@ int main(void)
         cmocka_unit_test(test_sizes_follow_what_is_asked),
         cmocka_unit_test(test_sizes_follow_a_change),
         cmocka_unit_test(test_the_target_follows_the_rate),
+        cmocka_unit_test(test_reuse_calls_for_nothing_new),
         cmocka_unit_test(test_nodes_follow_who_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

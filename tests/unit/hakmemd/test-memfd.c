@@ -2,6 +2,7 @@
  * again afterwards. */
 #include "fixture.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -211,6 +212,31 @@ static void test_punch_reads_as_zero(void **state)
     close(fd);
 }
 
+/* All of it, and nothing but zero is left; it makes no hole and needs none. */
+static void test_cleared_by_writing(void **state)
+{
+    (void)state;
+    struct memfd_mapping mapping;
+    int fd;
+    assert_int_equal(memfd_create_extent(4 * SUPERSLAB_BYTES, false, &fd), 0);
+    assert_true(memfd_has_holes(fd, 4));
+    assert_int_equal(memfd_map(fd, 4, &mapping), 0);
+    memset(mapping.bytes, 0x5a, mapping.n_bytes);
+    assert_false(memfd_has_holes(fd, 4));
+    assert_int_equal(memfd_clear(fd, 4), 0);
+    for (size_t i = 0; i < mapping.n_bytes / sizeof(uint64_t); i++)
+        if (((uint64_t *)(void *)mapping.bytes)[i] != 0)
+            fail_msg("a byte is left in word %zu", i);
+    assert_false(memfd_has_holes(fd, 4));
+    /* One page missing, and be it the last, is seen. */
+    assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               (off_t)mapping.n_bytes - 4096, 4096),
+                     0);
+    assert_true(memfd_has_holes(fd, 4));
+    memfd_unmap(&mapping);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_forked_child),
         cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_punch_reads_as_zero),
+        cmocka_unit_test(test_cleared_by_writing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@ static struct scene scene_new(uint64_t idle_ms)
     struct lease_grant grants[CONN_MAX_FDS];
     size_t n_grants;
     s.c = fixture_client_new(s.f, 1000);
+    assert_ptr_not_equal(client_ledger(s.c.client), NULL);
     assert_int_equal(lease_grant(&s.f->leases, s.c.client, 4, 4, CONN_MAX_FDS, grants, &n_grants),
                      0);
     assert_int_equal(n_grants, 1);
@@ -240,11 +241,71 @@ static void test_every_state(void **state)
     scene_free(&s);
 }
 
+/* A client that has just come is known by its ledger's file alone; the first look has it mapped,
+ * the next ones see its words. */
+static void test_mapped_by_the_first_look(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(8 * MIB, 256 * MIB, 60000, 3600000);
+    struct fixture_client c = fixture_client_new(f, 1000), brief = fixture_client_new(f, 1000);
+    struct ledger_mapping *mapping = c.client->mapping;
+    struct client_usage usage = {0};
+    struct lease_grant grant[CONN_MAX_FDS];
+    size_t n;
+    assert_int_equal(c.ledger->magic, LEDGER_MAGIC);
+    assert_int_equal(c.ledger->daemon_epoch, 1);
+    assert_int_equal(f->stats.n_ledger_fds, 2);
+    client_set_pressure(c.client, LEDGER_PRESSURE_SOME);
+    assert_int_equal(c.ledger->pressure, LEDGER_PRESSURE_SOME);
+    assert_int_equal(lease_grant(&f->leases, c.client, 2, 2, CONN_MAX_FDS, grant, &n), 0);
+    close(grant[0].fd);
+    uint32_t *slots = &c.ledger->slots[grant[0].extent->first_slot];
+    assert_true(ledger_slab_change(&slots[1], slots[1], LEDGER_CLIENT, SLAB_ACTIVE));
+    assert_true(ledger_slab_change(&slots[1], slots[1], LEDGER_CLIENT, SLAB_IDLE));
+    client_add_usage(c.client, &usage);
+    assert_int_equal(usage.idle_bytes, SUPERSLAB_BYTES);
+    assert_ptr_equal(mapping->ledger, NULL);
+
+    assert_int_equal(reclaim_scan_client(&f->reclaim, c.client, 1), 0);
+    assert_int_equal(reclaim_scan_client(&f->reclaim, brief.client, 1), 0);
+    fixture_client_end(f, &brief); /* while it is being mapped */
+    fixture_wait(f, mapping->ledger != NULL && f->stats.n_ledger_fds == 0);
+    assert_int_equal(mapping->fd, -1);
+    assert_int_equal(reclaim_scan_client(&f->reclaim, c.client, 1), 0);
+    fixture_wait(f, reclaim_scan_client(&f->reclaim, c.client, 1) == SUPERSLAB_BYTES);
+    fixture_wait(f, ledger_word_state(ledger_slot_read(&slots[1])) == SLAB_RECLAIMED);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+/* Slots that are handed out again read EMPTY, whatever their last extent left in them. */
+static void test_slots_handed_out_again(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(8 * MIB, 256 * MIB, 60000, 3600000);
+    struct fixture_client c = fixture_client_new(f, 1000);
+    struct lease_grant grant[CONN_MAX_FDS];
+    size_t n;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(lease_grant(&f->leases, c.client, 1, 1, CONN_MAX_FDS, grant, &n), 0);
+        close(grant[0].fd);
+        uint32_t *slot = &c.ledger->slots[grant[0].extent->first_slot];
+        assert_int_equal(grant[0].extent->first_slot, 0);
+        assert_int_equal(ledger_word_state(*slot), SLAB_EMPTY);
+        assert_true(ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_ACTIVE));
+        assert_true(lease_return(&f->leases, c.client, grant[0].extent->id));
+    }
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle_is_taken_active_and_pinned_are_not),
         cmocka_unit_test(test_age_begins_anew),
+        cmocka_unit_test(test_mapped_by_the_first_look),
+        cmocka_unit_test(test_slots_handed_out_again),
         cmocka_unit_test(test_all_at_once),
         cmocka_unit_test(test_returned_during_punch),
         cmocka_unit_test(test_ended_during_punch),
