@@ -191,6 +191,12 @@ static inline unsigned window_class(const void *pointer)
                                     : CLASS_NONE;
 }
 
+/* The same as free() sees it: where address space is limited, CLASS_NONE for whatever there is. */
+static inline unsigned window_fast_class(const void *pointer)
+{
+    return window_fast.map[(uintptr_t)pointer >> window_fast.shift];
+}
+
 static inline unsigned window_unit(const void *pointer)
 {
     return ((uintptr_t)pointer >> UNIT_SHIFT) % UNITS_PER_SUPERSLAB;
