@@ -54,7 +54,7 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
      * call by call, is for those. */
     runs_expect_growth();
     /* The calling thread's cache is to be there, too. */
-    (void)cache_own_arena();
+    cache_prewarm();
     return 0;
 }
 

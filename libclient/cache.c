@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "libclient/glue.h"
 #include "libclient/lock.h"
 #include "libclient/probe.h"
 #include "libclient/span.h"
@@ -21,6 +22,12 @@
 #define BATCH_FIRST_BYTES 4096u
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
+
+/*
+ * A cache's memory comes in by parts of so much, with a system call each, which takes half as long
+ * as the fault for a single page of it. Classes that are next to each other are used together.
+ */
+#define PART_BYTES ((size_t)16 << 10)
 
 /* Always empty, always full. */
 static void *no_stack[2] = {NULL, CACHE_FENCE};
@@ -110,6 +117,22 @@ static unsigned stack_room(struct cache *cache, unsigned class)
     return cache->limit[class] - stack_count(cache, class);
 }
 
+static void bring_in_part(struct cache *cache, size_t part)
+{
+    size_t begin = part * PART_BYTES, left = cache_bytes - begin;
+    glue_populate_pages((char *)cache + begin, left < PART_BYTES ? left : PART_BYTES);
+}
+
+/* Brings in the part that `at` is in, unless that is done. */
+static void bring_in(struct cache *cache, const void *at)
+{
+    size_t part = (size_t)((const char *)at - (const char *)cache) / PART_BYTES;
+    if (part >= 8 * sizeof(cache->ready_parts) || (cache->ready_parts >> part) & 1)
+        return;
+    bring_in_part(cache, part);
+    cache->ready_parts |= 1u << part;
+}
+
 /* Makes the stack hold up to `limit` blocks, and no fewer than are in it. */
 static void set_limit(struct cache *cache, unsigned class, unsigned limit)
 {
@@ -117,6 +140,7 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
     unsigned count = stack_count(cache, class);
     from[1 + cache->limit[class]] = NULL;
     if (from != to) {
+        bring_in(cache, to);
         memcpy(to, from, (1 + count) * sizeof(*to));
         cache->top[class] = to + count;
     }
@@ -155,7 +179,9 @@ static void grow_up(struct cache *cache, unsigned class, void *block)
 
 static void set_up(struct cache *cache, unsigned arena)
 {
+    uint32_t ready_parts = cache->ready_parts;
     memset(cache, 0, sizeof(*cache));
+    cache->ready_parts = ready_parts | 1;
     cache->arena = (uint8_t)arena;
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
@@ -253,6 +279,14 @@ static void on_thread_exit(void *data)
     lock_release(&lock);
 }
 
+static struct cache *allocate_cache(void)
+{
+    struct cache *cache = window_arena_allocate(cache_bytes);
+    if (cache)
+        bring_in_part(cache, 0); /* before anything is written there */
+    return cache;
+}
+
 /* The calling thread's cache, made if it has none; NULL: it can have none. */
 static struct cache *own_cache(void)
 {
@@ -268,7 +302,7 @@ static struct cache *own_cache(void)
     if (cache)
         free_caches = cache->next_free;
     else
-        cache = window_arena_allocate(cache_bytes);
+        cache = allocate_cache();
     unsigned arena = next_arena++ % n_arenas;
     span_open_arena(arena);
     bool keyed = have_key;
@@ -321,6 +355,15 @@ unsigned cache_fill(unsigned class, unsigned n)
     }
     publish(cache, class);
     return stack_count(cache, class);
+}
+
+void cache_prewarm(void)
+{
+    struct cache *cache = own_cache();
+    if (!cache)
+        return;
+    glue_populate_pages(cache, cache_bytes);
+    cache->ready_parts = ~0u;
 }
 
 unsigned cache_own_arena(void)

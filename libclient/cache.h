@@ -53,6 +53,7 @@ struct cache {
     uint8_t is_active[N_SMALL + 1];  /* refilled or flushed since the last visit of the scavenger */
     uint32_t n_events;
     uint32_t scavenge_class;
+    uint32_t ready_parts;    /* cache.c: of its memory, what has come in */
     size_t grown_bytes;      /* by which the stacks have grown, in blocks' bytes */
     struct cache *next_free; /* cache.c: free_caches */
     void *stacks[];          /* each class: a NULL, its slots, room for the fence behind them */
@@ -78,6 +79,9 @@ void cache_flush_own(void);
 /* Fills the calling thread's stack of a class with up to n blocks. Blocks then in it. */
 unsigned cache_fill(unsigned class, unsigned n);
 
+/* Brings in all of the calling thread's cache. */
+void cache_prewarm(void);
+
 /* The arena that serves the calling thread. */
 unsigned cache_own_arena(void);
 
@@ -92,8 +96,8 @@ struct lock *cache_lock(void);
 /*
  * The fast paths. NULL / false: the slow one, please.
  *
- * What has to be there, in instructions (x86-64). malloc() is 11: the thread's cache (2), is the size
- * within range (2), its class, the top, the block there, is it one (2), off the stack, return.
+ * What has to be there, in instructions (x86-64). malloc() is 11: the thread's cache (2), is the
+ * size within range (2), its class, the top, the block there, is it one (2), off the stack, return.
  * free() is 13: the shift, the map, a copy of the address, its unit, the class there; the thread's
  * cache (2), the top, is there a fence above it (2), onto the stack (2), return. compiler_forget()
  * keeps the change of top one instruction on memory; the compiler would keep top in a register,

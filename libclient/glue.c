@@ -153,6 +153,13 @@ void glue_populate(void *at, size_t n_bytes)
     madvise(at, n_bytes, MADV_POPULATE_WRITE);
 }
 
+void glue_populate_pages(void *at, size_t n_bytes)
+{
+    uintptr_t begin = (uintptr_t)at & ~(uintptr_t)4095;
+    uintptr_t end = ((uintptr_t)at + n_bytes + 4095) & ~(uintptr_t)4095;
+    glue_populate((void *)begin, end - begin);
+}
+
 void glue_huge_pages(void *at, size_t n_bytes)
 {
     count_syscall();

@@ -46,6 +46,8 @@ bool glue_unmap(void *at, size_t n_bytes);
 bool glue_purge(void *at, size_t n_bytes);
 /* Brings the pages of a mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
+/* The same for all pages that hold a byte of it. */
+void glue_populate_pages(void *at, size_t n_bytes);
 /* Asks for huge pages where none are there yet. A hint. */
 void glue_huge_pages(void *at, size_t n_bytes);
 /* Keeps huge pages away from memory that may stay mostly untouched. A hint. */

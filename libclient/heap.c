@@ -140,35 +140,77 @@ size_t heap_usable(const void *block)
     }
 }
 
-/* In the block's own class, run or SuperSlabs, or by moving pages. NULL: it takes a copy. */
-static void *resize_in_kind(void *block, size_t n_bytes, size_t usable)
+/* A large block in its run, a huge one in its SuperSlabs or by moving pages. NULL: it takes a copy.
+ */
+static void *resize_in_kind(void *block, unsigned class, size_t n_bytes)
 {
-    unsigned class = window_class(block);
     if (class == CLASS_HUGE)
         return n_bytes > LARGE_MAX_BYTES ? huge_resize(block, n_bytes) : NULL;
-    if (class == CLASS_LARGE) {
-        bool is_large = n_bytes > FEW_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES;
-        return is_large && large_resize(block, n_bytes) ? block : NULL;
-    }
-    /* A block that is less than twice too large stays. */
-    return n_bytes <= usable && n_bytes > usable / 2 ? block : NULL;
+    if (class == CLASS_LARGE && n_bytes > FEW_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES)
+        return large_resize(block, n_bytes) ? block : NULL;
+    return NULL;
+}
+
+/*
+ * How much to ask for when a block has to move. One that wants less than a class more than it has
+ * is being appended to, and would move, and be copied, eight times while it doubles: it gets a
+ * quarter more, and moves three times.
+ */
+static size_t room_for_growth(size_t n_bytes, size_t usable)
+{
+    bool creeps = n_bytes > usable && n_bytes - usable <= usable / 8;
+    return creeps && n_bytes <= LARGE_MAX_BYTES / 2 ? n_bytes + n_bytes / 4 : n_bytes;
+}
+
+static void *allocate_to_move(size_t n_bytes, size_t usable)
+{
+    bool zero;
+    int saved_errno = errno;
+    size_t n_asked = room_for_growth(n_bytes, usable);
+    void *there = cache_take(n_asked);
+    if (!there)
+        there = heap_allocate(n_asked, 16, n_bytes > usable, &zero);
+    if (there || n_asked == n_bytes)
+        return there;
+    /* Not for the room is a block refused that would fit without. */
+    there = heap_allocate(n_bytes, 16, true, &zero);
+    if (there)
+        errno = saved_errno;
+    return there;
+}
+
+static void *resize_by_copy(void *block, size_t n_bytes, size_t usable)
+{
+    void *there = allocate_to_move(n_bytes, usable);
+    if (!there)
+        return NULL;
+    memcpy(there, block, usable < n_bytes ? usable : n_bytes);
+    if (!cache_give(block))
+        heap_free(block);
+    return there;
+}
+
+static bool is_small(unsigned class)
+{
+    return class - 1 < N_SMALL;
 }
 
 void *heap_resize(void *block, size_t n_bytes)
 {
-    bool zero;
+    unsigned class = window_fast_class(block);
+    if (check_unlikely(!is_small(class)))
+        class = window_class(block);
+    if (check_likely(is_small(class))) {
+        size_t usable = sizeclasses[class].block_bytes;
+        span_check_block(block, class);
+        /* A block that is less than twice too large stays. */
+        if (check_likely(n_bytes <= usable && n_bytes > usable / 2))
+            return block;
+        return resize_by_copy(block, n_bytes, usable);
+    }
     size_t usable = heap_usable(block);
-    if (n_bytes > PTRDIFF_MAX)
-        return out_of_memory();
-    void *there = window_contains(block) ? resize_in_kind(block, n_bytes, usable) : NULL;
-    if (there)
-        return there;
-    there = heap_allocate(n_bytes, 16, n_bytes > usable, &zero);
-    if (!there)
-        return NULL;
-    memcpy(there, block, usable < n_bytes ? usable : n_bytes);
-    heap_free(block);
-    return there;
+    void *there = class != CLASS_NONE ? resize_in_kind(block, class, n_bytes) : NULL;
+    return there ? there : resize_by_copy(block, n_bytes, usable);
 }
 
 void *heap_block_start(const void *inside)

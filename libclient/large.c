@@ -3,6 +3,7 @@
 #include "libclient/large.h"
 
 #include "common/atomic.h"
+#include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
 #include "libclient/window.h"
@@ -38,6 +39,10 @@ void *large_allocate(size_t n_bytes, size_t alignment, bool *zero)
     void *block = runs_allocate(n_units, align_units, CLASS_LARGE, true, zero);
     if (!block)
         return NULL;
+    /* In the SuperSlab with small pages: all of it comes in with one system call, which takes about
+     * as long as the fault that its first page would cost. */
+    if (*zero && runs_is_in_first_region(block))
+        glue_populate(block, n_units * UNIT_BYTES);
     struct span *entry = entry_of(block);
     entry->class = CLASS_LARGE;
     entry->n_units = (uint8_t)n_units;

@@ -42,6 +42,11 @@ bool runs_has_grown(void)
     return atomic_load_relaxed(&has_grown); /* a hint */
 }
 
+bool runs_is_in_first_region(const void *run)
+{
+    return window_index(run) == FIRST_REGION_INDEX;
+}
+
 void runs_expect_growth(void)
 {
     atomic_store_relaxed(&has_grown, 1); /* a hint */

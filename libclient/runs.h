@@ -25,6 +25,8 @@ void runs_free(void *run, unsigned n_units);
 /* Grows or shrinks a run in place. False: the units behind it are not free. */
 bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
 
+/* Is it in the first SuperSlab, whose pages are small? */
+bool runs_is_in_first_region(const void *run);
 /* Has there ever been a run outside the first SuperSlab, or is there to be one? A hint. */
 bool runs_has_grown(void);
 void runs_expect_growth(void);

@@ -12,7 +12,7 @@
  * Of a span in the first SuperSlab, with its small pages, this much comes in at once, by a system
  * call that takes about as long as one fault (measured: 4 us a page against 17 us a fault).
  */
-#define FIRST_REGION_PART_BYTES (UNIT_BYTES / 4)
+#define PART_BYTES (UNIT_BYTES / 4)
 
 static struct bin bins[N_ARENAS][N_SMALL + 1];
 
@@ -77,9 +77,9 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
     span->n_units = size->n_units;
     span->arena = (uint8_t)arena;
     span->is_listed = false;
-    span->is_first_region = window_index(run) == 0 && zero;
-    if (span->is_first_region)
-        glue_populate(run, FIRST_REGION_PART_BYTES);
+    span->n_ready_parts = zero && runs_is_in_first_region(run);
+    if (span->n_ready_parts)
+        glue_populate(run, PART_BYTES);
     list_init(&span->link);
     return span;
 }
@@ -112,25 +112,39 @@ static void unlist_span(struct bin *bin, struct span *span)
     bin->n_partial--;
 }
 
-/*
- * In the SuperSlab with small pages, each of which costs a fault, once the part that came in with
- * the span has been carved. A program that has outgrown that SuperSlab gets no more out of it: the
- * span ends here, and the next one has huge pages. For another one the rest of a unit comes in with
- * one system call.
- */
-static void settle_first_region(struct span *span)
+/* The span ends with what has come in. */
+static void end_in_first_region(struct span *span, unsigned n_ready)
 {
-    size_t carved_bytes = span->n_carved * (size_t)sizeclasses[span->class].block_bytes;
-    if (carved_bytes < FIRST_REGION_PART_BYTES)
+    unsigned n_kept = span->n_carved > n_ready ? span->n_carved : n_ready;
+    if (n_kept == 0)
+        n_kept = 1; /* larger than a part */
+    span->n_free = (uint16_t)(span->n_free - (span->n_blocks - n_kept));
+    span->n_blocks = (uint16_t)n_kept;
+    span->n_ready_parts = 0;
+}
+
+/*
+ * In the SuperSlab with small pages, each of which costs a fault, before n more blocks are carved:
+ * what they need beyond the parts that are there comes in, to the end of a unit, with one system
+ * call. A program that has outgrown that SuperSlab gets no more out of it; the next span has huge
+ * pages.
+ */
+static void settle_first_region(struct span *span, unsigned n)
+{
+    size_t block_bytes = sizeclasses[span->class].block_bytes;
+    size_t ready_bytes = span->n_ready_parts * PART_BYTES;
+    unsigned left = (unsigned)(span->n_blocks - span->n_carved);
+    size_t wanted_bytes = (span->n_carved + (n < left ? n : left)) * block_bytes;
+    if (wanted_bytes <= ready_bytes)
         return;
-    span->is_first_region = false;
     if (runs_has_grown()) {
-        span->n_free = (uint16_t)(span->n_free - (span->n_blocks - span->n_carved));
-        span->n_blocks = span->n_carved;
-    } else {
-        glue_populate(span_start(span) + FIRST_REGION_PART_BYTES,
-                      span->n_units * UNIT_BYTES - FIRST_REGION_PART_BYTES);
+        end_in_first_region(span, (unsigned)(ready_bytes / block_bytes));
+        return;
     }
+    wanted_bytes = (wanted_bytes + UNIT_BYTES - 1) / UNIT_BYTES * UNIT_BYTES;
+    glue_populate(span_start(span) + ready_bytes, wanted_bytes - ready_bytes);
+    bool is_all = wanted_bytes == span->n_units * UNIT_BYTES;
+    span->n_ready_parts = is_all ? 0 : (uint8_t)(wanted_bytes / PART_BYTES);
 }
 
 /* Takes up to n blocks out of one span into blocks[0..], lowest address last. */
@@ -175,8 +189,8 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
         if (!first)
             break;
         struct span *span = list_entry(first, struct span, link);
-        if (span->is_first_region)
-            settle_first_region(span);
+        if (span->n_ready_parts)
+            settle_first_region(span, n - got);
         if (span->n_free == 0) {
             unlist_span(bin, span);
             continue;

@@ -106,7 +106,7 @@ struct span {
     uint8_t n_units;
     uint8_t arena;
     uint8_t is_listed;
-    uint8_t is_first_region;             /* in memory of small pages that were never touched */
+    uint8_t n_ready_parts; /* span.c: of one in small pages, how much has come in; 0: see to none */
     uint64_t few_blocks[SPAN_FEW_WORDS]; /* what free_blocks points to if they suffice; else 0 */
 } __attribute__((aligned(64)));
 
@@ -189,6 +189,12 @@ static inline unsigned window_class(const void *pointer)
 {
     return window_contains(pointer) ? window.unit_class[(uintptr_t)pointer >> UNIT_SHIFT]
                                     : CLASS_NONE;
+}
+
+/* The same as free() sees it: where address space is limited, CLASS_NONE for whatever there is. */
+static inline unsigned window_fast_class(const void *pointer)
+{
+    return window_fast.map[(uintptr_t)pointer >> window_fast.shift];
 }
 
 static inline unsigned window_unit(const void *pointer)

@@ -1,6 +1,7 @@
 /*
- * Blocks that grow by realloc: contents go along, and what one has left serves the next one, so
- * that growing again and again holds no more than growing once. On private memory.
+ * Blocks that grow by realloc: contents go along, what one has left serves the next one, so that
+ * growing again and again holds no more than growing once, and what creeps is not copied all the
+ * time. On private memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 
 #include "libclient/hakmem.h"
 #include "libclient/heap.h"
+#include "libclient/sizeclass.h"
 
 #define MIB      ((size_t)1 << 20)
 #define MAX_SIZE (64 * MIB)
@@ -99,11 +101,53 @@ static void neighbours_keep_their_contents(void **state)
     heap_free(third);
 }
 
+/* String builders: a block that grows by a few bytes at a time must not be copied for each size
+ * class on its way. */
+static void a_block_that_is_appended_to_seldom_moves(void **state)
+{
+    (void)state;
+    enum { FIRST = 1024, LAST = 128 * 1024, STEP = 40 };
+    size_t n_bytes = FIRST;
+    unsigned n_moves = 0;
+    unsigned char *block = allocate(n_bytes);
+    memset(block, 1, n_bytes);
+    while (n_bytes < LAST) {
+        unsigned char *before = block;
+        block = heap_resize(block, n_bytes + STEP);
+        assert_non_null(block);
+        memset(block + n_bytes, (int)(n_bytes / STEP), STEP);
+        n_moves += block != before;
+        n_bytes += STEP;
+    }
+    for (size_t at = FIRST; at < n_bytes; at += STEP)
+        assert_int_equal(block[at], (unsigned char)(at / STEP));
+    heap_free(block);
+    /* Seven doublings of eight classes each; three moves and a bit for each. */
+    assert_true(n_moves <= 7 * 4);
+}
+
+/* Room is for those that creep: who asks for what he needs gets that, and a block that is to be
+ * much larger too. */
+static void other_blocks_get_no_room_to_grow(void **state)
+{
+    (void)state;
+    unsigned char *block = allocate(1000);
+    block = heap_resize(block, 1500);
+    assert_non_null(block);
+    assert_int_equal(heap_usable(block), sizeclass_bytes(sizeclass_of(1500)));
+    block = heap_resize(block, 100);
+    assert_non_null(block);
+    assert_int_equal(heap_usable(block), sizeclass_bytes(sizeclass_of(100)));
+    heap_free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(growing_again_takes_no_more_memory),
         cmocka_unit_test(neighbours_keep_their_contents),
+        cmocka_unit_test(a_block_that_is_appended_to_seldom_moves),
+        cmocka_unit_test(other_blocks_get_no_room_to_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

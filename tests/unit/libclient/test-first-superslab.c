@@ -1,0 +1,84 @@
+/*
+ * The first SuperSlab, which has small pages: what is handed out of it comes in by system calls for
+ * many pages each, ahead of the faults, and no more of it than is about to be used.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "libclient/heap.h"
+#include "libclient/runs.h"
+#include "libclient/span.h"
+#include "libclient/window.h"
+
+#define PAGE ((size_t)4096)
+
+static size_t n_resident(const void *at, size_t n_bytes)
+{
+    unsigned char pages[SUPERSLAB_BYTES / PAGE];
+    size_t n = 0, n_pages = (n_bytes + PAGE - 1) / PAGE;
+    void *begin = (void *)((uintptr_t)at & ~(PAGE - 1));
+    assert_int_equal(mincore(begin, n_pages * PAGE, pages), 0);
+    for (size_t i = 0; i < n_pages; i++)
+        n += pages[i] & 1;
+    return n;
+}
+
+static void a_large_block_comes_in_as_a_whole(void **state)
+{
+    (void)state;
+    bool zero;
+    char *block = heap_allocate(UNIT_BYTES, UNIT_BYTES, false, &zero);
+    assert_non_null(block);
+    assert_true(runs_is_in_first_region(block));
+    assert_int_equal(n_resident(block, UNIT_BYTES), UNIT_BYTES / PAGE);
+    *state = block; /* stays: its pages would be seen in the next test */
+}
+
+/* However many blocks are taken at once, all of their pages are there; and of a span that is hardly
+ * used a quarter is. */
+static void blocks_come_in_before_they_are_taken(void **state)
+{
+    (void)state;
+    enum { N = 40, BYTES = 1024 };
+    unsigned class = sizeclass_of(BYTES);
+    void *blocks[N];
+    assert_int_equal(span_take(0, class, blocks, 1), 1);
+    char *span = (char *)((uintptr_t)blocks[0] & ~(UNIT_BYTES - 1));
+    assert_true(runs_is_in_first_region(span));
+    assert_int_equal(n_resident(span, UNIT_BYTES), UNIT_BYTES / PAGE / 4);
+    assert_int_equal(span_take(0, class, blocks + 1, N - 1), N - 1);
+    assert_true(n_resident(span, UNIT_BYTES) >= N * BYTES / PAGE);
+    span_give(class, blocks, N);
+}
+
+/* A program that outgrows the SuperSlab gets what had come in of the span, and no more of it. */
+static void a_span_ends_where_the_program_has_outgrown_it(void **state)
+{
+    (void)state;
+    enum { N = 5, N_READY = 3 }; /* in one unit */
+    unsigned class = sizeclass_of(20000);
+    void *blocks[N];
+    assert_int_equal(span_take(0, class, blocks, 1), 1);
+    assert_true(runs_is_in_first_region(blocks[0]));
+    runs_expect_growth();
+    for (unsigned i = 1; i < N; i++)
+        assert_int_equal(span_take(0, class, blocks + i, 1), 1);
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(runs_is_in_first_region(blocks[i]), i < N_READY);
+    span_give(class, blocks, N);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_large_block_comes_in_as_a_whole),
+        cmocka_unit_test(blocks_come_in_before_they_are_taken),
+        cmocka_unit_test(a_span_ends_where_the_program_has_outgrown_it),
+    };
+    return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
