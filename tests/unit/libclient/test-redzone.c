@@ -131,13 +131,15 @@ static void *use_from_another_thread(void *data)
     return NULL;
 }
 
+static pthread_barrier_t barrier;
+
 /* What the main thread asked 100 bytes for comes out again, for 112. */
 static void *free_and_take_again(void *data)
 {
-    char **blocks = data;
-    give(blocks[0]);
-    for (int i = 0; i < 1000; i++)
-        memset(take(112), 1, 112);
+    give(*(char **)data);
+    memset(take(112), 1, 112);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
     return NULL;
 }
 
@@ -145,9 +147,12 @@ static void hand_over_to_another_thread(void)
 {
     char *block = take(100);
     pthread_t thread;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
     must(pthread_create(&thread, NULL, free_and_take_again, &block) == 0);
+    pthread_barrier_wait(&barrier);
+    cache_check_own(); /* while the thread lives */
+    pthread_barrier_wait(&barrier);
     pthread_join(thread, NULL);
-    cache_check_own();
 }
 
 static void use_in_two_threads(void)
