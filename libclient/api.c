@@ -9,6 +9,7 @@
 #include "common/check.h"
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/firstlarge.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/report.h"
@@ -30,7 +31,7 @@ EXPORT const char *hak_version(void)
 
 EXPORT enum hak_owner hak_owns(const void *pointer)
 {
-    if (settings.check && guard_owns(pointer))
+    if ((settings.check && guard_owns(pointer)) || firstlarge_owns(pointer))
         return HAK_OWNER_PRIVATE;
     if (!window_contains(pointer) || !window_is_known(window_index(pointer)))
         return HAK_OWNER_NONE;

@@ -7,8 +7,10 @@
 #include "libclient/glue.h"
 #include "libclient/lock.h"
 #include "libclient/probe.h"
-#include "libclient/span.h"
 #include "libclient/publish.h"
+#include "libclient/redzone.h"
+#include "libclient/settings.h"
+#include "libclient/span.h"
 
 /* What one thread's stacks may hold together beyond their first sizes. */
 #define BUDGET_BYTES ((size_t)2 << 20)
@@ -54,9 +56,10 @@ static size_t cache_bytes;
 static unsigned n_arenas;
 static bool fast_path = true;
 
-static struct lock lock; /* guards free_caches, next_arena, key */
+static struct lock lock; /* guards free_caches, next_arena, n_begun, key */
 static struct cache *free_caches;
 static unsigned next_arena;
+static bool has_begun; /* a thread has got a cache */
 static bool have_key;
 static pthread_key_t key;
 
@@ -206,6 +209,8 @@ static void set_up(struct cache *cache, unsigned arena)
 static void publish(struct cache *cache, unsigned class)
 {
     unsigned now = stack_count(cache, class);
+    if (cache->is_watched)
+        now += redzone_n_kept(class);
     /* Relaxed: figures to show; wrapping makes the difference right in either direction. */
     atomic_add_relaxed(&cached_blocks[class], (uint64_t)now - cache->published[class]);
     cache->published[class] = (uint16_t)now;
@@ -236,8 +241,33 @@ static void flush(struct cache *cache, unsigned class, unsigned n)
     publish(cache, class);
 }
 
+/* The class is watched no more: what was kept back comes into its stack, which is young. */
+static void end_watch(struct cache *cache, unsigned class)
+{
+    void *blocks[REDZONE_MAX_BLOCKS];
+    unsigned n_taken, n = redzone_close(class, blocks, &n_taken);
+    if (n == 0)
+        return;
+    set_limit(cache, class, stack_first[class]);
+    if (stack_room(cache, class) < n) { /* in use meanwhile, by a signal handler */
+        span_give(class, blocks, n);
+        return;
+    }
+    memcpy(cache->top[class] + 1, blocks, n * sizeof(*blocks));
+    cache->top[class] += n;
+    cache->taken[class] = (uint16_t)(cache->taken[class] + n_taken);
+    set_age(cache, class, n < n_taken ? AGE_NEW : AGE_RETURNED);
+}
+
+static void end_all_watches(struct cache *cache)
+{
+    for (unsigned class = 1; cache->is_watched && class <= REDZONE_LAST_CLASS; class ++)
+        end_watch(cache, class);
+}
+
 static void flush_all(struct cache *cache)
 {
+    end_all_watches(cache);
     for (unsigned class = 1; class <= N_SMALL; class ++)
         flush(cache, class, stack_count(cache, class));
 }
@@ -266,6 +296,7 @@ static void scavenge(struct cache *cache)
 static void on_thread_exit(void *data)
 {
     struct cache *cache = data;
+    redzone_stop();
     flush_all(cache);
     for (unsigned class = 1; class <= N_SMALL; class ++)
         set_limit(cache, class, 0); /* the next thread's fences are elsewhere */
@@ -305,11 +336,15 @@ static struct cache *own_cache(void)
         cache = allocate_cache();
     unsigned arena = next_arena++ % n_arenas;
     span_open_arena(arena);
-    bool keyed = have_key;
+    bool keyed = have_key, is_first = !has_begun;
+    has_begun = true;
     lock_release(&lock);
+    if (!is_first || !settings.watch)
+        redzone_stop(); /* before this thread can free or take a block */
     if (!cache)
         return NULL;
     set_up(cache, arena);
+    cache->is_watched = is_first;
     cache_own = cache;
     /* After cache_own is set: it may allocate. Without a key the cache is lost when its thread
      * ends, nothing else. */
@@ -337,6 +372,8 @@ unsigned cache_fill(unsigned class, unsigned n)
     struct cache *cache = own_cache();
     if (!cache)
         return 0;
+    if (cache->is_watched)
+        end_watch(cache, class);
     if (cache->age[class] != AGE_GROWN)
         set_age(cache, class, AGE_GROWN);
     while (stack_count(cache, class) < n) {
@@ -372,12 +409,45 @@ unsigned cache_own_arena(void)
     return cache ? cache->arena : 0;
 }
 
-void *cache_take_slow(unsigned class)
+static void count_refill(struct cache *cache, unsigned class, unsigned n)
+{
+    (void)class;
+    PROBE2(refill, (size_t)sizeclasses[class].block_bytes, n);
+    atomic_add_relaxed(&n_refills, 1); /* a figure */
+    publish(cache, class);
+}
+
+/* One of the first blocks of its class, or NULL: the class is watched no more. */
+static void *take_watched(struct cache *cache, unsigned class, size_t n_bytes)
+{
+    void *blocks[REDZONE_MAX_BLOCKS];
+    unsigned n = redzone_wants(class);
+    if (n > 0) {
+        n = span_take(cache->arena, class, blocks, n);
+        if (redzone_open(class, blocks, n))
+            count_refill(cache, class, n);
+        else
+            span_give(class, blocks, n);
+    }
+    void *block = redzone_take(class, n_bytes);
+    if (block)
+        publish(cache, class);
+    else
+        end_watch(cache, class);
+    return block;
+}
+
+void *cache_take_slow(unsigned class, size_t n_bytes)
 {
     struct cache *cache = own_cache();
     void *block = NULL;
     if (!cache)
         return span_take(0, class, &block, 1) ? block : NULL;
+    if (cache->is_watched && class <= REDZONE_LAST_CLASS) {
+        block = take_watched(cache, class, n_bytes);
+        if (block)
+            return block;
+    }
     /* Not empty: the request was above the fast path's sizes, or the cache has just been made. */
     block = *cache->top[class];
     if (block) {
@@ -401,8 +471,6 @@ void *cache_take_slow(unsigned class)
         cache->taken[class] = (uint16_t)(cache->taken[class] + got);
         set_age(cache, class, cache->age[class]);
     }
-    PROBE2(refill, (size_t)sizeclasses[class].block_bytes, got);
-    atomic_add_relaxed(&n_refills, 1); /* a figure */
     if (cache->is_active[class]) {
         /* Again already: bigger batches, and room for them. */
         if (is_grown && n >= room / 2)
@@ -411,7 +479,7 @@ void *cache_take_slow(unsigned class)
         cache->batch[class] = (uint16_t)clamp(n * 2, 1, (limit + 1) / 2);
     }
     cache->is_active[class] = true;
-    publish(cache, class);
+    count_refill(cache, class, got);
     scavenge(cache);
     return block;
 }
@@ -423,6 +491,13 @@ void cache_give_slow(unsigned class, void *block)
         span_give(class, &block, 1);
         return;
     }
+    if (cache->is_watched && class <= REDZONE_LAST_CLASS) {
+        if (redzone_give(class, block)) {
+            publish(cache, class);
+            return;
+        }
+        end_watch(cache, class);
+    }
     if (stack_room(cache, class) == 0 && cache->age[class] != AGE_GROWN)
         grow_up(cache, class, block);
     if (stack_room(cache, class) == 0) {
@@ -432,6 +507,20 @@ void cache_give_slow(unsigned class, void *block)
         scavenge(cache);
     }
     *++cache->top[class] = block;
+}
+
+void cache_note_size(unsigned class, const void *block, size_t n_bytes)
+{
+    if (cache_own->is_watched)
+        redzone_resize(class, block, n_bytes);
+    else
+        redzone_stop();
+}
+
+void cache_check_own(void)
+{
+    if (cache_own->is_watched)
+        redzone_check_all();
 }
 
 void cache_disable_fast_path(void)

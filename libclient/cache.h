@@ -13,6 +13,9 @@
  * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
  * flush for a while is halved.
  *
+ * The first blocks of the first cache are watched (redzone.h): their stacks are empty and full,
+ * too.
+ *
  * At first a stack is young: its limit is no higher than what the thread has taken. When all of
  * that is back, and when more is given than was taken, the stack's blocks are looked at for misuse;
  * then it is as any other. So a double or invalid free that comes early is seen at once, at the
@@ -42,7 +45,8 @@
 struct cache {
     void **top[N_CLASSES]; /* the last block in the stack, or the NULL below it */
     uint8_t arena;
-    bool is_none; /* the one that holds nothing */
+    bool is_none;    /* the one that holds nothing */
+    bool is_watched; /* the first one of the process: see redzone.h */
     uint8_t class_of_size[CACHE_FAST_MAX_BYTES + 1];
     /* Slow paths only. */
     uint16_t limit[N_SMALL + 1];     /* slots below the fence */
@@ -65,10 +69,16 @@ extern __thread struct cache *cache_own
 /* 0, or -1: no memory. Fills the constant tables; once, before any other call. */
 void cache_init(unsigned n_arenas);
 
-/* A block of a small class / back into the stack, when the fast path could not. NULL: out of
- * memory. */
-void *cache_take_slow(unsigned class);
+/* A block of a small class, for a request of n_bytes / back into the stack, when the fast path
+ * could not. NULL: out of memory. */
+void *cache_take_slow(unsigned class, size_t n_bytes);
 void cache_give_slow(unsigned class, void *block);
+
+/* A block of a small class was resized in place, to n_bytes; or what is behind its end was lent to
+ * the program: then it is to be the whole block's size. */
+void cache_note_size(unsigned class, const void *block, size_t n_bytes);
+/* Looks at the first blocks of all, if they are the calling thread's: at exit. Aborts on misuse. */
+void cache_check_own(void);
 
 /* From here on every malloc and free of the calling thread, and of threads without a cache as yet,
  * takes the slow path. */

@@ -19,6 +19,9 @@
 
 #define FILLER 0xfb
 
+/* So many of the last blocks are looked at again and again. */
+#define RECENT 4u
+
 enum page_state { PAGE_UNUSED = 0, PAGE_LIVE, PAGE_BEHIND, PAGE_FREED };
 
 /* One zone page; the same for all pages of a block, and the one behind it, but for the state. */
@@ -31,7 +34,9 @@ static char *zone; /* NULL: none */
 static size_t page_bytes;
 static struct page *pages;
 static uint32_t next_page, n_live;
-static uint32_t n_used; /* pages from here on are PAGE_UNUSED */
+static uint32_t n_used;             /* pages from here on are PAGE_UNUSED */
+static struct page *recent[RECENT]; /* their first pages, a ring; may have been freed since */
+static uint32_t n_given;
 static struct sigaction previous_segv, previous_bus;
 
 bool fence_contains(const void *at)
@@ -116,6 +121,7 @@ void *fence_allocate(size_t n_bytes, size_t alignment)
     memset(block + n_bytes, FILLER, (size_t)(end - block) - n_bytes);
     mark(first, n, block, n_bytes, PAGE_LIVE);
     mark(first + n, 1, block, n_bytes, PAGE_BEHIND);
+    recent[n_given++ % RECENT] = first;
     n_live++;
     if (n_used < next_page)
         n_used = next_page;
@@ -124,11 +130,9 @@ void *fence_allocate(size_t n_bytes, size_t alignment)
 
 static bool is_filler(const char *from, const char *to)
 {
-    for (; from < to; from++) {
-        if (*from != (char)FILLER)
-            return false;
-    }
-    return true;
+    /* All are like the first one if each is like the next one. */
+    return from == to ||
+           (*from == (char)FILLER && memcmp(from, from + 1, (size_t)(to - from) - 1) == 0);
 }
 
 static int find_overwritten(const struct page *first)
@@ -172,19 +176,30 @@ int fence_free(void *block)
     return FENCE_OK;
 }
 
+static int check_page(const struct page *page, void **block)
+{
+    if (state_of(page) != PAGE_LIVE || first_page(page) != page)
+        return FENCE_OK;
+    int misuse = find_overwritten(page);
+    if (misuse != FENCE_OK)
+        *block = block_of(page);
+    return misuse;
+}
+
 int fence_check_all(void **block)
 {
-    for (uint32_t i = FIRST_PAGE; i < n_used; i++) {
-        const struct page *page = &pages[i];
-        if (state_of(page) != PAGE_LIVE || first_page(page) != page)
-            continue;
-        int misuse = find_overwritten(page);
-        if (misuse != FENCE_OK) {
-            *block = block_of(page);
-            return misuse;
-        }
-    }
-    return FENCE_OK;
+    int misuse = FENCE_OK;
+    for (uint32_t i = FIRST_PAGE; i < n_used && misuse == FENCE_OK; i++)
+        misuse = check_page(&pages[i], block);
+    return misuse;
+}
+
+int fence_check_recent(void **block)
+{
+    int misuse = FENCE_OK;
+    for (uint32_t i = 0; i < RECENT && recent[i] && misuse == FENCE_OK; i++)
+        misuse = check_page(recent[i], block);
+    return misuse;
 }
 
 void fence_abort(int misuse, const void *at)

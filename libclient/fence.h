@@ -42,7 +42,9 @@ int fence_find(const void *block, size_t *n_bytes);
 /* Aborts with the message that tells which block is concerned. Without the lock. */
 _Noreturn void fence_abort(int misuse, const void *at);
 
-/* The live block whose filler was overwritten, and by which enum misuse; FENCE_OK: none. */
+/* The live block whose filler was overwritten, and by which enum misuse; FENCE_OK: none. Of all, or
+ * of the last few that were given out. */
 int fence_check_all(void **block);
+int fence_check_recent(void **block);
 
 #endif

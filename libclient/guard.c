@@ -39,6 +39,8 @@ static_assert(sizeof(struct front) == 16, "keeps the program's bytes aligned");
 #define QUARANTINE_MAX_BYTES ((size_t)64 << 20)
 /* Of larger blocks only the ends are filled and looked at. */
 #define JUNK_MAX_BYTES ((size_t)1 << 20)
+/* Of fenced ones, when they are given out: this much at either end. */
+#define JUNK_END_BYTES ((size_t)16 << 10)
 
 static struct lock lock;
 static void *quarantine[QUARANTINE_BLOCKS]; /* the program's addresses, a ring */
@@ -95,23 +97,43 @@ bool guard_owns(const void *pointer)
     return fence_contains(pointer) && fence_find(pointer, &n_bytes) != MISUSE_NOT_LIVE;
 }
 
+/* Of a large one the ends, so that what the program leaves untouched costs no memory. */
+static void fill_new(char *block, size_t n_bytes)
+{
+    if (n_bytes <= 2 * JUNK_END_BYTES) {
+        memset(block, JUNK_NEW, n_bytes);
+    } else {
+        memset(block, JUNK_NEW, JUNK_END_BYTES);
+        memset(block + n_bytes - JUNK_END_BYTES, JUNK_NEW, JUNK_END_BYTES);
+    }
+}
+
 static void *allocate_fenced(size_t n_bytes, size_t alignment, bool zero)
 {
     if (alignment > FENCE_MAX_ALIGNMENT)
         return NULL;
+    void *overwritten = NULL;
     lock_acquire(&lock);
-    void *block = fence_allocate(n_bytes, alignment);
+    int misuse = fence_check_recent(&overwritten);
+    void *block = misuse == FENCE_OK ? fence_allocate(n_bytes, alignment) : NULL;
     lock_release(&lock);
-    return block && !zero ? memset(block, JUNK_NEW, n_bytes) : block;
+    if (misuse != FENCE_OK)
+        fence_abort(misuse, overwritten);
+    if (block && !zero)
+        fill_new(block, n_bytes);
+    return block;
 }
 
 static void free_fenced(void *block)
 {
+    void *culprit = block;
     lock_acquire(&lock);
     int misuse = fence_free(block);
+    if (misuse == FENCE_OK)
+        misuse = fence_check_recent(&culprit);
     lock_release(&lock);
     if (misuse != FENCE_OK)
-        fence_abort(misuse, block);
+        fence_abort(misuse, culprit);
 }
 
 static size_t fenced_bytes(const void *block)

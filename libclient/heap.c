@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "libclient/cache.h"
+#include "libclient/firstlarge.h"
 #include "libclient/glue.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
@@ -73,6 +74,16 @@ static unsigned small_class(size_t n_bytes, size_t alignment)
     return alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
 }
 
+/* The first one of a program that is small as yet is set apart, unless it is one that grows. */
+static void *allocate_large(size_t n_bytes, size_t alignment, bool grows, bool *zero)
+{
+    void *block = NULL;
+    if (alignment <= 16 && !grows && settings.watch && !runs_has_grown())
+        block = firstlarge_allocate(n_bytes);
+    *zero = block != NULL;
+    return block ? block : large_allocate(n_bytes, alignment, zero);
+}
+
 void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 {
     *zero = false;
@@ -80,13 +91,14 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
         return out_of_memory();
     void *block;
     int saved_errno = errno;
+    size_t n_asked = n_bytes;
     if (n_bytes == 0)
         n_bytes = 1; /* a block of its own, at whatever alignment */
     unsigned class = small_class(n_bytes, alignment);
     if (class != CLASS_NONE)
-        block = cache_take_slow(class);
+        block = cache_take_slow(class, n_asked);
     else if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
-        block = large_allocate(n_bytes, alignment, zero);
+        block = allocate_large(n_bytes, alignment, grows, zero);
     else
         block = huge_allocate(n_bytes, alignment, grows, zero);
     if (!block)
@@ -110,7 +122,9 @@ void heap_free(void *block)
     if (!block)
         return;
     unsigned class = window_class(block);
-    if (class == CLASS_NONE)
+    if (class == CLASS_NONE && firstlarge_contains(block))
+        firstlarge_free(block);
+    else if (class == CLASS_NONE)
         free_foreign(block);
     else if (class == CLASS_LARGE)
         large_free(block);
@@ -121,12 +135,19 @@ void heap_free(void *block)
     errno = saved_errno;
 }
 
-size_t heap_usable(const void *block)
+static bool is_small(unsigned class)
+{
+    return class - 1 < N_SMALL;
+}
+
+static size_t usable_of(const void *block)
 {
     size_t n_bytes;
     unsigned class = window_class(block);
     switch (class) {
     case CLASS_NONE:
+        if (firstlarge_contains(block))
+            return firstlarge_usable(block);
         if (!window_contains(block) && settings.foreign_next && next_usable(block, &n_bytes))
             return n_bytes;
         misuse_abort(window_contains(block) ? MISUSE_NOT_LIVE : MISUSE_FOREIGN, block);
@@ -138,6 +159,15 @@ size_t heap_usable(const void *block)
         span_check_block(block, class);
         return sizeclasses[class].block_bytes;
     }
+}
+
+size_t heap_usable(const void *block)
+{
+    size_t n_bytes = usable_of(block);
+    unsigned class = window_class(block);
+    if (is_small(class))
+        cache_note_size(class, block, n_bytes); /* it may be used, then */
+    return n_bytes;
 }
 
 /* A large block in its run, a huge one in its SuperSlabs or by moving pages. NULL: it takes a copy.
@@ -190,11 +220,6 @@ static void *resize_by_copy(void *block, size_t n_bytes, size_t usable)
     return there;
 }
 
-static bool is_small(unsigned class)
-{
-    return class - 1 < N_SMALL;
-}
-
 void *heap_resize(void *block, size_t n_bytes)
 {
     unsigned class = window_fast_class(block);
@@ -204,11 +229,12 @@ void *heap_resize(void *block, size_t n_bytes)
         size_t usable = sizeclasses[class].block_bytes;
         span_check_block(block, class);
         /* A block that is less than twice too large stays. */
-        if (check_likely(n_bytes <= usable && n_bytes > usable / 2))
-            return block;
-        return resize_by_copy(block, n_bytes, usable);
+        if (check_unlikely(n_bytes > usable || n_bytes <= usable / 2))
+            return resize_by_copy(block, n_bytes, usable);
+        cache_note_size(class, block, n_bytes);
+        return block;
     }
-    size_t usable = heap_usable(block);
+    size_t usable = usable_of(block);
     void *there = class != CLASS_NONE ? resize_in_kind(block, class, n_bytes) : NULL;
     return there ? there : resize_by_copy(block, n_bytes, usable);
 }

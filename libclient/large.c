@@ -3,6 +3,7 @@
 #include "libclient/large.h"
 
 #include "common/atomic.h"
+#include "libclient/firstlarge.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
@@ -77,5 +78,5 @@ bool large_resize(void *block, size_t n_bytes)
 
 uint64_t large_live_bytes(void)
 {
-    return atomic_load_relaxed(&live_bytes);
+    return atomic_load_relaxed(&live_bytes) + firstlarge_live_bytes();
 }

@@ -8,6 +8,7 @@
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/next.h"
+#include "libclient/redzone.h"
 #include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/stats.h"
@@ -25,6 +26,8 @@ __attribute__((constructor(101))) static void begin(void)
         guard_init();
         cache_disable_fast_path();
     }
+    if (!settings.watch)
+        redzone_stop();
     if (settings.foreign_next)
         next_init();
     fork_init();
@@ -32,12 +35,19 @@ __attribute__((constructor(101))) static void begin(void)
         source_prewarm(2);
 }
 
+/* What the calling thread's cache holds may have been misused: see span.h and redzone.h. */
+static void check_own_blocks(void)
+{
+    cache_check_own();
+    cache_flush_own();
+}
+
 __attribute__((destructor(101))) static void end(void)
 {
     if (settings.check)
         guard_check_all();
     else if (heap_is_set_up())
-        cache_flush_own(); /* a misused pointer may still be in there: see span.h */
+        check_own_blocks();
     if (settings.stats && heap_is_ready())
         stats_write();
 }

@@ -8,6 +8,7 @@
 #include "libclient/runs.h"
 
 #include "common/check.h"
+#include "libclient/firstlarge.h"
 #include "libclient/lock.h"
 #include "libclient/source.h"
 #include "libclient/window.h"
@@ -129,12 +130,13 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     return run;
 }
 
+/* Of the first SuperSlab, and the block that is beside it instead. */
 static unsigned n_large_units(const struct superslab *slab)
 {
     const uint8_t *classes =
         &window
              .unit_class[(uintptr_t)window_address((uint32_t)(slab - window.slabs)) >> UNIT_SHIFT];
-    unsigned n = 0;
+    unsigned n = (unsigned)((firstlarge_live_bytes() + UNIT_BYTES - 1) >> UNIT_SHIFT);
     for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++)
         n += classes[unit] == CLASS_LARGE;
     return n;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct settings settings = {.connect = SETTINGS_CONNECT_LAZY, .wait_us = 2000};
+struct settings settings = {.connect = SETTINGS_CONNECT_LAZY, .wait_us = 2000, .watch = true};
 
 static bool is_on(const char *value)
 {
@@ -34,6 +34,7 @@ void settings_load(void)
     const char *path = secure_getenv("HAKMEM_SOCKET");
     const char *mode = secure_getenv("HAKMEM_CONNECT");
     const char *foreign = secure_getenv("HAKMEM_FOREIGN");
+    const char *check = secure_getenv("HAKMEM_CHECK");
 
     settings.is_loaded = true;
     settings.socket_path = path && *path ? path : NULL;
@@ -43,7 +44,8 @@ void settings_load(void)
         settings.connect = SETTINGS_CONNECT_EAGER;
     read_wait(secure_getenv("HAKMEM_WAIT_US"));
     settings.stats = is_on(secure_getenv("HAKMEM_STATS"));
-    settings.check = is_on(secure_getenv("HAKMEM_CHECK"));
+    settings.check = is_on(check);
+    settings.watch = !settings.check && !(check && strcmp(check, "off") == 0);
     settings.dontfork = is_on(secure_getenv("HAKMEM_DONTFORK"));
     settings.foreign_next = foreign && strcmp(foreign, "next") == 0;
 #ifdef HAKMEM_DEBUG

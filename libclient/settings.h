@@ -18,6 +18,7 @@ struct settings {
     uint32_t wait_us; /* HAKMEM_WAIT_US: the longest wait for the daemon at one slow path */
     bool stats;       /* HAKMEM_STATS=1: one JSON line on stderr at exit */
     bool check;       /* HAKMEM_CHECK=1: canaries, quarantine, junk */
+    bool watch;       /* not HAKMEM_CHECK=off: red zones around the first blocks */
     bool dontfork; /* HAKMEM_DONTFORK=1: leased memory is absent from children made behind our back
                     */
     bool foreign_next; /* HAKMEM_FOREIGN=next: foreign pointers go to the next allocator */

@@ -17,6 +17,7 @@
 
 #include "libclient/cache.h"
 #include "libclient/heap.h"
+#include "libclient/redzone.h"
 #include "libclient/span.h"
 
 static __thread uint64_t n_fast, n_slow;
@@ -82,7 +83,9 @@ static void every_size_below_the_fast_bound_can_be_fast(void **state)
 {
     (void)state;
     for (size_t n_bytes = 0; n_bytes <= CACHE_FAST_MAX_BYTES; n_bytes++) {
-        give(take(n_bytes)); /* leaves at least one block of the class in its stack */
+        for (unsigned i = 0; i < REDZONE_MAX_BLOCKS; i++)
+            give(take(n_bytes)); /* the first ones are watched */
+        give(take(n_bytes));     /* leaves at least one block of the class in its stack */
         void *block = cache_take(n_bytes);
         assert_non_null(block);
         assert_int_equal(window_class(block), sizeclass_of(n_bytes));
