@@ -129,7 +129,7 @@ expect_all_back() {
 # under_hakmem COMMAND...: with the private daemon. The bound on a wait is far above what the daemon takes: the machine
 # may be busy, and a test that asserts zero fallbacks is not about that.
 under_hakmem() {
-    env LD_PRELOAD="$library" HAKMEM_SOCKET="$socket" HAKMEM_WAIT_US=500000 HAKMEM_STATS=1 "$@"
+    env LD_PRELOAD="$library" HAKMEM_SOCKET="$socket" HAKMEM_WAIT_US=5000000 HAKMEM_STATS=1 "$@"
 }
 # under_private COMMAND...: the library alone.
 under_private() {
@@ -157,7 +157,7 @@ expect_stats() {
 
 # under_ctl COMMAND...: as a user would, by hakmemctl.
 under_ctl() {
-    env HAKMEM_LIBRARY="$library" HAKMEM_WAIT_US=500000 HAKMEM_STATS=1 \
+    env HAKMEM_LIBRARY="$library" HAKMEM_WAIT_US=5000000 HAKMEM_STATS=1 \
         "$BUILD/hakmemctl" --socket "$socket" run -- "$@"
 }
 
