@@ -235,6 +235,8 @@ static void accept_some(struct server *server, int listener)
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             peer_accept(&server->peers, fd);
+            if (clock_now_ns() - now_ns > (uint64_t)TURN_SHORT_US * 1000)
+                return;
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -393,7 +395,8 @@ static struct event_base *make_base(void)
     struct event_config *config = event_config_new();
     if (!config)
         return NULL;
-    event_config_set_max_dispatch_interval(config, NULL, TURN_MAX_CALLBACKS, 0);
+    const struct timeval interval = {.tv_usec = TURN_SHORT_US};
+    event_config_set_max_dispatch_interval(config, &interval, TURN_MAX_CALLBACKS, 0);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     return base;
