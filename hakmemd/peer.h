@@ -34,7 +34,9 @@ struct peers {
     struct quota *quota;
     struct leases *leases;
     struct stats *stats;
-    struct list list; /* peer.link */
+    struct list list;          /* peer.link */
+    struct list young;         /* peer.young_link: not watched by a pidfd yet, the oldest first */
+    struct event *young_event; /* pending while there are some; NULL: all are watched at once */
     struct log_limit misbehaviour;
 };
 
@@ -45,7 +47,8 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
 /* Consumes a connected, non-blocking socket: it becomes a peer, or is told why not and closed. */
 void peer_accept(struct peers *peers, int socket);
 
-/* Disconnects all. Those with work in flight are gone once workers_free() has returned. */
+/* Disconnects all, and accepts none any more. Those with work in flight are gone once
+ * workers_free() has returned. */
 void peers_disconnect_all(struct peers *peers);
 
 #endif

@@ -9,12 +9,14 @@
 #include "hakmemd/memfd.h"
 #include "hakmemd/turn.h"
 
-#define ROUNDS_PER_AGE  4
-#define ROUND_MIN_MS    20
-#define ROUND_MAX_MS    1000
-#define QUIET_ROUNDS    8 /* from then on a round comes a quarter as often */
-#define CLIENTS_A_SLICE 128
-#define SLABS_A_SLICE   4096
+#define ROUNDS_PER_AGE   4
+#define ROUND_MIN_MS     20
+#define ROUND_MAX_MS     1000
+#define QUIET_ROUNDS     8 /* from then on a round comes a quarter as often */
+#define CLIENTS_A_SLICE  128
+#define SLABS_A_SLICE    4096
+#define MAPPINGS_A_SLICE 16
+#define NEW_MS           500 /* a client: its ledger is not worth mapping */
 
 /* ---- punching ---- */
 
@@ -111,12 +113,14 @@ uint64_t reclaim_scan_client(struct reclaim *reclaim, struct client *client, uin
     uint64_t n_bytes = 0;
     if (client->ending)
         return 0;
-    /* One that has come since the last round may be gone by the next. By hand, or under pressure,
-     * its words are wanted now. */
+    /* One that has just come may be gone by the next round. By hand, its words are wanted now. */
     struct ledger *ledger = age_ms == 0 ? client_ledger(client) : client->mapping->ledger;
     if (!ledger) {
         reclaim->something_is_idle = true; /* for all that is known */
-        ledgers_map_soon(client->mapping);
+        if (clock_now_ms() >= client->connected_ms + (age_ms < NEW_MS ? age_ms : NEW_MS)) {
+            reclaim->n_mapping++;
+            ledgers_map_soon(client->mapping);
+        }
         return 0;
     }
     list_for_each(it, &client->leases)
@@ -166,7 +170,10 @@ static void begin_round(struct reclaim *reclaim)
 static void scan_slice(struct reclaim *reclaim)
 {
     uint64_t n_slabs = 0;
-    for (unsigned n = 0; n < CLIENTS_A_SLICE && n_slabs < SLABS_A_SLICE; n++) {
+    reclaim->n_mapping = 0;
+    for (unsigned n = 0;
+         n < CLIENTS_A_SLICE && n_slabs < SLABS_A_SLICE && reclaim->n_mapping < MAPPINGS_A_SLICE;
+         n++) {
         struct list *first = list_first(reclaim->clients);
         if (!first || reclaim->n_left == 0) {
             reclaim->n_left = 0;

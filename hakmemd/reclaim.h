@@ -33,6 +33,7 @@ struct reclaim {
     struct stats *stats;
     struct event *timer;
     uint64_t n_left;        /* clients of this round still to be looked at */
+    unsigned n_mapping;     /* ledgers, in this slice */
     unsigned n_quiet;       /* rounds in a row in which nothing was idle */
     bool something_is_idle; /* in this round */
 };

@@ -221,7 +221,9 @@ static void serve_hello(struct request_call *call)
         return;
     call->peer->client = client;
     note_held(call, client, hello);
-    client_set_pressure(client, pressure_level(call->handler->control->pressure));
+    enum ledger_pressure pressure = pressure_level(call->handler->control->pressure);
+    if (is_back || pressure != LEDGER_PRESSURE_NONE) /* which is what a new ledger says */
+        client_set_pressure(client, pressure);
     lease_set_cpu(call->handler->control->leases, client, hello->cpu_plus_one);
     hakmem__hello_reply__init(&out);
     /* A client that gets no memory now is a client all the same: it asks again, and is told then

@@ -9,6 +9,7 @@
 /* Between two callbacks of one round libevent does next to nothing; more means that it was back at
  * its events. */
 #define SAME_ROUND_NS 5000
+#define SHORT_NS      ((uint64_t)TURN_SHORT_US * 1000)
 #define LATE_NS       ((uint64_t)TURN_LATE_US * 1000)
 
 static struct {
@@ -41,7 +42,7 @@ void turn_begin(void)
 {
     uint64_t now_ns = clock_now_ns();
     if (turn.n_callbacks++ == 0 || turn.n_callbacks > TURN_MAX_CALLBACKS ||
-        now_ns - turn.ended_ns > SAME_ROUND_NS) {
+        now_ns - turn.ended_ns > SAME_ROUND_NS || turn.ended_ns - turn.began_ns > SHORT_NS) {
         turn.began_ns = now_ns;
         turn.n_callbacks = 1;
         turn.is_counted = false;

@@ -3,9 +3,9 @@
  * when it ends; those of one round of the loop count together, since whoever else becomes ready
  * meanwhile waits for all of them.
  *
- * A round has at most TURN_MAX_CALLBACKS callbacks: the loop then looks who else is there (the
- * server sets libevent up so). State of the process, like the log: there is one loop. Loop thread
- * only.
+ * A round has at most TURN_MAX_CALLBACKS callbacks, and none is begun once TURN_SHORT_US have
+ * passed: the loop then looks who else is there (the server sets libevent up so). State of the
+ * process, like the log: there is one loop. Loop thread only.
  */
 #ifndef HAKMEMD_TURN_H
 #define HAKMEMD_TURN_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define TURN_MAX_CALLBACKS 16
+#define TURN_SHORT_US      300
 /* Longer than this, and somebody's request has waited noticeably. */
 #define TURN_LATE_US 1000
 

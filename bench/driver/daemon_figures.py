@@ -119,6 +119,8 @@ def measure(build, runner, settings, quick):
                                most_clients(1000 if quick else 10000), 100 if quick else 500),
             "churn": program(runner, "daemon_churn", socket, daemon.process.pid, 200 if quick else 1000,
                              3 if quick else 60),
+            "churn_fork": program(runner, "daemon_churn", socket, daemon.process.pid, 200 if quick else 1000,
+                                  3 if quick else 10, "fork"),
         }
         if not daemon.is_running():
             figures["error"] = f"the daemon ended: {daemon.log_tail()}"
@@ -170,13 +172,19 @@ LINES = (
     ("the figures of all of them, median", "us", "clients.among_stats_p50_us", "hakmemctl stats"),
     ("Clients that connect per second", "/s", "clients.connects_per_second", "one after the other"),
     ("Clients that connect, lease and leave per second", "/s", "clients.churn_per_second", "one after the other"),
-    ("Processes started a second that lease and exit", "/s", "churn.per_second", "wanted: 1000, for a minute"),
-    ("from connecting to the lease, 99th percentile, first sixth", "us", "churn.first_p99_us", ""),
+    ("Processes started a second that lease and exit", "/s", "churn.per_second", "wanted: 1000, for a minute; of one address space, as after vfork"),
+    ("of these, without a lease", "", "churn.failed", ""),
+    ("from connecting to the lease, median, first sixth", "us", "churn.first_p50_us", ""),
+    ("the same, last sixth", "us", "churn.last_p50_us", ""),
+    ("99th percentile, first sixth", "us", "churn.first_p99_us", ""),
     ("the same, last sixth", "us", "churn.last_p99_us", ""),
     ("processor time of the daemon for each", "us", "churn.daemon_us_per_program", ""),
-    ("what the daemon's private memory grew by", "KiB", "churn.anon_kib", ""),
+    ("event loop away for more than 1 ms by its own doing meanwhile", "", "churn.loop_late_own", "times"),
+    ("what the daemon's private memory grew by", "KiB", "churn.anon_kib", "resident"),
     ("and its descriptors", "", "churn.fds", ""),
     ("and the kernel's shmem inodes", "", "churn.shmem_inodes", "of the whole host"),
+    ("The same with an address space each, processes a second", "/s", "churn_fork.per_second", "fork: wanted 1000, for 10 s; what the machine can start"),
+    ("from connecting to the lease, 99th percentile, last sixth", "us", "churn_fork.last_p99_us", ""),
     ("Wake-ups per minute while idle", "", "idle.wake_ups_per_minute", ""),
     ("Processor time per hour while idle", "s", "idle.cpu_s_per_hour", ""),
 )

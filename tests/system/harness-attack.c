@@ -159,6 +159,11 @@ int attack_group_setup(void **state)
         harness_pause();
     witness_stop(quiet);
     settle(&control);
+    uint64_t deadline = harness_deadline();
+    while (daemon_n_pidfds(&attack_daemon) < 2) { /* of this connection and of the harness's own */
+        require(!harness_is_late(deadline));
+        harness_pause();
+    }
     base_fds = count_fds_at_rest(&control);
     client_close(&control);
     base_rss_kb = daemon_status_kb(&attack_daemon, "RssAnon");

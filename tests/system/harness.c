@@ -298,6 +298,23 @@ int daemon_n_fds(const struct daemon *daemon)
     return n;
 }
 
+int daemon_n_pidfds(const struct daemon *daemon)
+{
+    char path[320], target[64];
+    int n = 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon->pid);
+    DIR *dir = opendir(path);
+    require(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)daemon->pid, entry->d_name);
+        ssize_t length = readlink(path, target, sizeof(target) - 1);
+        target[length < 0 ? 0 : length] = '\0';
+        n += strstr(target, "pidfd") != NULL;
+    }
+    closedir(dir);
+    return n;
+}
+
 uint64_t daemon_status_kb(const struct daemon *daemon, const char *key)
 {
     char path[64], line[256];

@@ -100,6 +100,9 @@ void daemon_wait_logged(const struct daemon *daemon, const char *text);
 /* Path of an artifact in $BUILD; valid until the next call. */
 const char *harness_artifact(const char *name);
 
+/* Of its descriptors, those by which it watches its peers' processes: each peer's half a second
+ * after it has come. */
+int daemon_n_pidfds(const struct daemon *daemon);
 int daemon_n_fds(const struct daemon *daemon);
 /* A figure of /proc/PID/status in kB, e.g. "RssAnon". */
 uint64_t daemon_status_kb(const struct daemon *daemon, const char *key);

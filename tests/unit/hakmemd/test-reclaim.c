@@ -266,8 +266,13 @@ static void test_mapped_by_the_first_look(void **state)
     assert_int_equal(usage.idle_bytes, SUPERSLAB_BYTES);
     assert_ptr_equal(mapping->ledger, NULL);
 
+    c.client->connected_ms = clock_now_ms() + 1000; /* too new, whatever the host does meanwhile */
+    assert_int_equal(reclaim_scan_client(&f->reclaim, c.client, 1), 0);
+    assert_false(mapping->in_flight);
+    c.client->connected_ms = brief.client->connected_ms = clock_now_ms() - 1000;
     assert_int_equal(reclaim_scan_client(&f->reclaim, c.client, 1), 0);
     assert_int_equal(reclaim_scan_client(&f->reclaim, brief.client, 1), 0);
+    assert_true(mapping->in_flight);
     fixture_client_end(f, &brief); /* while it is being mapped */
     fixture_wait(f, mapping->ledger != NULL && f->stats.n_ledger_fds == 0);
     assert_int_equal(mapping->fd, -1);
