@@ -28,6 +28,10 @@
 #define atomic_cas_acq_rel(p, expected, v)                                                         \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
 
+/* All loads before, and all later accesses after, it; all earlier accesses before, and all stores after, it. */
+#define atomic_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define atomic_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+
 /* Keeps the compiler, not the processor, from moving memory accesses across: for a thread and its own signals. */
 #define atomic_compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 

@@ -7,6 +7,7 @@
 #include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/misuse.h"
+#include "libclient/window.h"
 
 /* Blocks of a class that are watched, at most. */
 #define WATCHED_MAX 4u
@@ -46,15 +47,16 @@ static uint8_t is_busy;
 
 static bool is_over(void)
 {
-    /* Pairs with the release in redzone_stop(). */
-    return atomic_load_acquire(&has_stopped);
+    return atomic_load_relaxed(&has_stopped); /* see slack_fault() for where the order counts */
 }
 
 void redzone_stop(void)
 {
-    /* Release: what the thread does to blocks from here on is seen after this. See slack_fault().
-     */
-    atomic_store_release(&has_stopped, 1);
+    if (!is_over()) /* mostly it has been said long since: not to take the line from others */
+        atomic_store_relaxed(&has_stopped, 1);
+    /* What the thread does to blocks from here on is seen after that. Pairs with the fence in
+     * slack_fault(). */
+    atomic_fence_release();
 }
 
 static bool begin(void)
@@ -178,7 +180,7 @@ static char *slack_fault(const struct zone *zone, unsigned class, unsigned i)
                            slack_bytes(zone, class, i), RED);
     if (check_likely(!at))
         return NULL;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    atomic_fence_acquire(); /* pairs with the one in redzone_stop() */
     return is_over() ? NULL : at;
 }
 
@@ -272,6 +274,9 @@ bool redzone_open(unsigned class, void *const *blocks, unsigned n)
         return false;
     lay_out(class, zone);
     zone->base = n == n_blocks(zone) ? lowest(blocks, n, bytes_of(class)) : NULL;
+    /* What is leased may be absent from a child made behind our back, which will look at exit. */
+    if (zone->base && window_slab(window_index(zone->base))->backing != SUPERSLAB_PRIVATE)
+        zone->base = NULL;
     zone->phase = zone->base ? PHASE_WATCHED : PHASE_ENDED;
     for (unsigned i = 0; zone->base && i <= zone->n_watched; i++)
         fill_red_zone(red_zone(zone, class, i), gap_bytes(zone, class));
