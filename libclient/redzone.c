@@ -76,6 +76,13 @@ static void end(void)
     is_busy = false;
 }
 
+/* Of any small class: its zone if it is watched, else NULL. */
+static struct zone *watched_zone(unsigned class)
+{
+    return class <= REDZONE_LAST_CLASS && zones[class].phase == PHASE_WATCHED ? &zones[class]
+                                                                              : NULL;
+}
+
 static size_t bytes_of(unsigned class)
 {
     return sizeclasses[class].block_bytes;
@@ -212,7 +219,7 @@ static void check_recent(void)
     if (n_noted > RECENT_UNTIL)
         return;
     for (unsigned n = 0; n < RECENT && n < n_noted; n++) {
-        if (zones[recent[n].class].phase == PHASE_WATCHED)
+        if (watched_zone(recent[n].class))
             check_all_of(recent[n].class, recent[n].i);
     }
 }
@@ -228,8 +235,8 @@ static void note_recent(unsigned class, unsigned i)
 
 static void check_class(unsigned class)
 {
-    const struct zone *zone = &zones[class];
-    if (zone->phase != PHASE_WATCHED)
+    const struct zone *zone = watched_zone(class);
+    if (!zone)
         return;
     for (unsigned i = 0; i <= zone->n_watched; i++)
         check_red_zone(zone, class, i);
@@ -292,9 +299,9 @@ static void set_slack(struct zone *zone, unsigned class, unsigned i, size_t n_by
 
 void *redzone_take(unsigned class, size_t n_bytes)
 {
-    struct zone *zone = &zones[class];
+    struct zone *zone = watched_zone(class);
     void *block = NULL;
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || is_over() || !begin())
+    if (!zone || is_over() || !begin())
         return NULL;
     check_recent();
     for (unsigned i = 0; i < zone->n_watched && !block; i++) {
@@ -325,8 +332,8 @@ static int find(const struct zone *zone, unsigned class, const void *block)
 
 bool redzone_give(unsigned class, void *block)
 {
-    struct zone *zone = &zones[class];
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || !begin())
+    struct zone *zone = watched_zone(class);
+    if (!zone || !begin())
         return false;
     check_recent();
     int i = find(zone, class, block);
@@ -344,8 +351,8 @@ bool redzone_give(unsigned class, void *block)
 
 void redzone_resize(unsigned class, const void *block, size_t n_bytes)
 {
-    struct zone *zone = &zones[class];
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || is_over() || !begin())
+    struct zone *zone = watched_zone(class);
+    if (!zone || is_over() || !begin())
         return;
     int i = find(zone, class, block);
     if (i >= 0 && zone->state[i] == WATCHED_FREED)
@@ -357,9 +364,9 @@ void redzone_resize(unsigned class, const void *block, size_t n_bytes)
 
 unsigned redzone_n_kept(unsigned class)
 {
-    if (class > REDZONE_LAST_CLASS || zones[class].phase != PHASE_WATCHED)
+    const struct zone *zone = watched_zone(class);
+    if (!zone)
         return 0;
-    const struct zone *zone = &zones[class];
     unsigned n = n_blocks(zone);
     for (unsigned i = 0; i < zone->n_watched; i++)
         n -= zone->state[i] == WATCHED_LIVE;
@@ -383,17 +390,17 @@ static unsigned collect(const struct zone *zone, unsigned class, void **blocks)
 
 unsigned redzone_close(unsigned class, void **blocks, unsigned *n_taken)
 {
-    struct zone *zone = &zones[class];
-    *n_taken = 0;
-    if (class > REDZONE_LAST_CLASS || zone->phase == PHASE_ENDED || !begin())
-        return 0;
     unsigned n = 0;
-    if (zone->phase == PHASE_WATCHED) {
+    *n_taken = 0;
+    if (class > REDZONE_LAST_CLASS || zones[class].phase == PHASE_ENDED || !begin())
+        return 0;
+    const struct zone *zone = watched_zone(class);
+    if (zone) {
         check_class(class);
         *n_taken = n_blocks(zone);
         n = collect(zone, class, blocks);
     }
-    zone->phase = PHASE_ENDED;
+    zones[class].phase = PHASE_ENDED;
     end();
     return n;
 }
