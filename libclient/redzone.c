@@ -7,6 +7,7 @@
 #include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/misuse.h"
+#include "libclient/window.h"
 
 /* Blocks of a class that are watched, at most. */
 #define WATCHED_MAX 4u
@@ -46,16 +47,16 @@ static uint8_t is_busy;
 
 static bool is_over(void)
 {
-    /* Pairs with the release in redzone_stop(). */
-    return atomic_load_acquire(&has_stopped);
+    return atomic_load_relaxed(&has_stopped); /* see slack_fault() for where the order counts */
 }
 
 void redzone_stop(void)
 {
-    /* Once: every thread that resizes a block comes here. Release: what the thread does to blocks
-     * from here on is seen after this. See slack_fault(). */
-    if (!is_over())
-        atomic_store_release(&has_stopped, 1);
+    if (!is_over()) /* mostly it has been said long since: not to take the line from others */
+        atomic_store_relaxed(&has_stopped, 1);
+    /* What the thread does to blocks from here on is seen after that. Pairs with the fence in
+     * slack_fault(). */
+    atomic_fence_release();
 }
 
 static bool begin(void)
@@ -73,6 +74,13 @@ static void end(void)
 {
     atomic_compiler_barrier();
     is_busy = false;
+}
+
+/* Of any small class: its zone if it is watched, else NULL. */
+static struct zone *watched_zone(unsigned class)
+{
+    return class <= REDZONE_LAST_CLASS && zones[class].phase == PHASE_WATCHED ? &zones[class]
+                                                                              : NULL;
 }
 
 static size_t bytes_of(unsigned class)
@@ -179,7 +187,7 @@ static char *slack_fault(const struct zone *zone, unsigned class, unsigned i)
                            slack_bytes(zone, class, i), RED);
     if (check_likely(!at))
         return NULL;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    atomic_fence_acquire(); /* pairs with the one in redzone_stop() */
     return is_over() ? NULL : at;
 }
 
@@ -211,7 +219,7 @@ static void check_recent(void)
     if (n_noted > RECENT_UNTIL)
         return;
     for (unsigned n = 0; n < RECENT && n < n_noted; n++) {
-        if (zones[recent[n].class].phase == PHASE_WATCHED)
+        if (watched_zone(recent[n].class))
             check_all_of(recent[n].class, recent[n].i);
     }
 }
@@ -227,8 +235,8 @@ static void note_recent(unsigned class, unsigned i)
 
 static void check_class(unsigned class)
 {
-    const struct zone *zone = &zones[class];
-    if (zone->phase != PHASE_WATCHED)
+    const struct zone *zone = watched_zone(class);
+    if (!zone)
         return;
     for (unsigned i = 0; i <= zone->n_watched; i++)
         check_red_zone(zone, class, i);
@@ -273,6 +281,9 @@ bool redzone_open(unsigned class, void *const *blocks, unsigned n)
         return false;
     lay_out(class, zone);
     zone->base = n == n_blocks(zone) ? lowest(blocks, n, bytes_of(class)) : NULL;
+    /* What is leased may be absent from a child made behind our back, which will look at exit. */
+    if (zone->base && window_slab(window_index(zone->base))->backing != SUPERSLAB_PRIVATE)
+        zone->base = NULL;
     zone->phase = zone->base ? PHASE_WATCHED : PHASE_ENDED;
     for (unsigned i = 0; zone->base && i <= zone->n_watched; i++)
         fill_red_zone(red_zone(zone, class, i), gap_bytes(zone, class));
@@ -288,9 +299,9 @@ static void set_slack(struct zone *zone, unsigned class, unsigned i, size_t n_by
 
 void *redzone_take(unsigned class, size_t n_bytes)
 {
-    struct zone *zone = &zones[class];
+    struct zone *zone = watched_zone(class);
     void *block = NULL;
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || is_over() || !begin())
+    if (!zone || is_over() || !begin())
         return NULL;
     check_recent();
     for (unsigned i = 0; i < zone->n_watched && !block; i++) {
@@ -321,8 +332,8 @@ static int find(const struct zone *zone, unsigned class, const void *block)
 
 bool redzone_give(unsigned class, void *block)
 {
-    struct zone *zone = &zones[class];
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || !begin())
+    struct zone *zone = watched_zone(class);
+    if (!zone || !begin())
         return false;
     check_recent();
     int i = find(zone, class, block);
@@ -340,8 +351,8 @@ bool redzone_give(unsigned class, void *block)
 
 void redzone_resize(unsigned class, const void *block, size_t n_bytes)
 {
-    struct zone *zone = &zones[class];
-    if (class > REDZONE_LAST_CLASS || zone->phase != PHASE_WATCHED || is_over() || !begin())
+    struct zone *zone = watched_zone(class);
+    if (!zone || is_over() || !begin())
         return;
     int i = find(zone, class, block);
     if (i >= 0 && zone->state[i] == WATCHED_FREED)
@@ -353,9 +364,9 @@ void redzone_resize(unsigned class, const void *block, size_t n_bytes)
 
 unsigned redzone_n_kept(unsigned class)
 {
-    if (class > REDZONE_LAST_CLASS || zones[class].phase != PHASE_WATCHED)
+    const struct zone *zone = watched_zone(class);
+    if (!zone)
         return 0;
-    const struct zone *zone = &zones[class];
     unsigned n = n_blocks(zone);
     for (unsigned i = 0; i < zone->n_watched; i++)
         n -= zone->state[i] == WATCHED_LIVE;
@@ -379,17 +390,17 @@ static unsigned collect(const struct zone *zone, unsigned class, void **blocks)
 
 unsigned redzone_close(unsigned class, void **blocks, unsigned *n_taken)
 {
-    struct zone *zone = &zones[class];
-    *n_taken = 0;
-    if (class > REDZONE_LAST_CLASS || zone->phase == PHASE_ENDED || !begin())
-        return 0;
     unsigned n = 0;
-    if (zone->phase == PHASE_WATCHED) {
+    *n_taken = 0;
+    if (class > REDZONE_LAST_CLASS || zones[class].phase == PHASE_ENDED || !begin())
+        return 0;
+    const struct zone *zone = watched_zone(class);
+    if (zone) {
         check_class(class);
         *n_taken = n_blocks(zone);
         n = collect(zone, class, blocks);
     }
-    zone->phase = PHASE_ENDED;
+    zones[class].phase = PHASE_ENDED;
     end();
     return n;
 }

@@ -45,7 +45,7 @@ void redzone_stop(void);
 /* Blocks that it takes to watch this class; 0: it is not new, or not to be watched. */
 unsigned redzone_wants(unsigned class);
 /* Watches it from here on. `blocks` is consumed, in any order; false: they do not lie side by side,
- * the class is let go, and they are still the caller's. */
+ * or not in private memory, the class is let go, and they are still the caller's. */
 bool redzone_open(unsigned class, void *const *blocks, unsigned n);
 
 /* A watched block, or NULL: let the class go. */

@@ -1,4 +1,4 @@
-/* expect: double free in: guards check */
+/* expect: double free in: normal guards check */
 /* The place of a large block has a new owner by then: who frees last is named, if anybody is. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: guards check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* The kernel's half of the address space. In normal mode SIGSEGV, unnamed. */
 #include <stdlib.h>
 

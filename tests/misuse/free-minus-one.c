@@ -1,4 +1,4 @@
-/* expect: not a pointer from this allocator in: guards check */
+/* expect: not a pointer from this allocator in: normal guards check */
 /* What failed calls return. No address: in normal mode SIGSEGV, unnamed. */
 #include <stdlib.h>
 

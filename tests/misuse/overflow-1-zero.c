@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* The terminating zero of a string that just does not fit. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* Thirty-two bytes past the end. */
 #include <stdlib.h>
 #include <string.h>

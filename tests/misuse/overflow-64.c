@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* Sixty-four bytes past the end, into the next block. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* A loop that goes one too far. */
 #include <stdlib.h>
 

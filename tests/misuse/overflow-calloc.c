@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* Of a block of calloc, in the padding of its class. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* By a thread, of the block of another. */
 #include <pthread.h>
 #include <stdlib.h>

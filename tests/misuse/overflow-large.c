@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: fault guards check */
 /* Of a large block. */
 #include <stdlib.h>
 

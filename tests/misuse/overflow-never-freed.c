@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: normal check */
 /* Of a block that lives to the end. */
 #include <stdlib.h>
 

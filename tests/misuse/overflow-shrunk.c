@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* realloc has made it smaller. */
 #include <stdlib.h>
 

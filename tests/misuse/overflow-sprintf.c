@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* A number that takes more digits. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* strcat that forgets the terminating zero. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* strcpy of a string that is longer. */
 #include <stdlib.h>
 #include <string.h>

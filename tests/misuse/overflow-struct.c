@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: normal check */
 /* Room for a pointer instead of for what it points to. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* Length in characters, taken for one in bytes. */
 #include <stdlib.h>
 #include <wchar.h>

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: guards check */
+/* expect: buffer overflow in: normal guards check */
 /* Of a block of no bytes. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer overflow in: check */
+/* expect: buffer overflow in: fault check */
 /* Past the end of a large block. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: double free in: guards check */
+/* expect: double free in: normal guards check */
 /* A freed block is resized. */
 #include <stdlib.h>
 

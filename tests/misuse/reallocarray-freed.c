@@ -1,4 +1,4 @@
-/* expect: double free in: guards check */
+/* expect: double free in: normal guards check */
 /* A freed array gets another length. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* One byte before the start. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* Sixteen bytes before the start. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: check */
+/* expect: buffer underflow in: normal check */
 /* Thirty-two bytes before the start. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* Of an aligned block. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* An index of -1. */
 #include <stdlib.h>
 

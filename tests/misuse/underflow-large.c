@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* Of a large block. */
 #include <stdlib.h>
 

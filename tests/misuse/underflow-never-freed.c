@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: check */
+/* expect: buffer underflow in: normal check */
 /* Of a block that lives to the end. */
 #include <stdlib.h>
 

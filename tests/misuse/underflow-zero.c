@@ -1,4 +1,4 @@
-/* expect: buffer underflow in: guards check */
+/* expect: buffer underflow in: normal guards check */
 /* The end of an empty string is cut off. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: double free in: guards check */
+/* expect: double free in: normal guards check */
 /* Asked for the usable size of a freed block. */
 #include <malloc.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* By an exit handler. */
 #include <stdlib.h>
 

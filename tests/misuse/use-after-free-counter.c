@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* A reference count goes down once too often. */
 #include <stdlib.h>
 

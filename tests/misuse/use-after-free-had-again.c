@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* The block has a new owner, who finds it changed. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: fault guards check */
 /* A large block, written to after free. */
 #include <stdlib.h>
 

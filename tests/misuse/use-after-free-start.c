@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* The first word, where other allocators keep their lists. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* Written to after free. */
 #include <stdlib.h>
 

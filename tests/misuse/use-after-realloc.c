@@ -1,4 +1,4 @@
-/* expect: use after free in: guards check */
+/* expect: use after free in: normal guards check */
 /* The old address of a block that realloc moved. */
 #include <stdlib.h>
 

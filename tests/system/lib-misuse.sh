@@ -3,7 +3,7 @@
 # is stopped with these words:
 #     /* expect: double free in: normal guards check */
 # normal: no setting. check: HAKMEM_CHECK=1. guards: the same where there is no room for fences (here, under a limit of
-# address space), as for the blocks beyond the first 16384. none: it is not stopped, or not by us. In no mode may a program
+# address space), as for the blocks beyond the first 16384. fault: with no setting, by the bare signal. none: it is not stopped, or not by us. In no mode may a program
 # that does nothing wrong be stopped: the model runs in all of them, too.
 # Stopped is whoever ends by a signal; for comparison, the C library's malloc runs them as well.
 . "$(dirname "$0")/../lib.sh"
@@ -54,6 +54,10 @@ for source in "$tests"/misuse/*.c; do
         [ "$status" -lt 128 ] || eval "n_$mode=\$((n_$mode + 1))"
         case " $modes " in
         *" $mode "*) ;;
+        *" fault "*)
+            [ "$mode" != normal ] || [ "$status" -eq 139 ] || wrong "$name: no fault, but status $status"
+            continue
+            ;;
         *) continue ;;
         esac
         if [ "$status" -ne 134 ]; then
