@@ -100,11 +100,12 @@ def losses(rows, why):
     return "\n".join(parts)
 
 
-def missed_targets(rows):
+def missed_targets(rows, why):
     missed = [row for row in rows if row["cells"].get("hakmem", {}).get("ask_reached") is False]
     if not missed:
         return "Every row that has a target reached it in this run."
-    return "\n".join(f"- {row['title']}: {row['cells']['hakmem']['ratio']:.2f} of {row['ask']:g}" for row in missed)
+    return "\n\n".join(f"- **{row['title']}** (`{row['name']}`): {row['cells']['hakmem']['ratio']:.2f} of {row['ask']:g}. "
+                       f"{reason(row, 'hakmem', why)}" for row in missed)
 
 
 def daemon_table(figures):
@@ -145,7 +146,7 @@ def render(results, profile):
     rows = list(results["rows"].values())
     names = [one["name"] for one in results["allocators"]]
     places = {"summary": summary(rows), "tables": tables(rows, names), "losses": losses(rows, reasons()),
-              "missed": missed_targets(rows), "daemon": daemon_table(results.get("daemon")),
+              "missed": missed_targets(rows, reasons()), "daemon": daemon_table(results.get("daemon")),
               "profile": profile_table(profile), "machine": machine_list(results), "commands": commands(rows),
               "problems": "\n".join(f"- {line}" for line in digest.problems(results["rows"])) or "None."}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: places[match[1]], read("benchmarks.md.in"))
