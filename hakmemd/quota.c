@@ -293,11 +293,3 @@ int quota_apply(struct quota *quota, const struct quota_settings *settings)
     }
     return 0;
 }
-
-bool quota_user_is_valid(const struct quota_user *user)
-{
-    if (user->n_refs == 0)
-        return false;
-    return user->used[QUOTA_CLIENTS] <= user->used[QUOTA_CONNECTIONS] ||
-           user->used[QUOTA_CONNECTIONS] == 0;
-}

@@ -155,6 +155,4 @@ struct quota_limits quota_limits_unset(void);
  */
 int quota_set(struct quota *quota, const char *key, uint64_t value, const uid_t *uid);
 
-bool quota_user_is_valid(const struct quota_user *user);
-
 #endif
