@@ -12,6 +12,7 @@
 #include "libclient/firstlarge.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
+#include "libclient/purge.h"
 #include "libclient/report.h"
 #include "libclient/runs.h"
 #include "libclient/settings.h"
@@ -95,7 +96,8 @@ EXPORT size_t hak_trim(size_t keep_bytes)
         return 0;
     cache_flush_own();
     span_trim();
-    return source_trim(keep_bytes);
+    size_t n_bytes = purge_all();
+    return n_bytes + source_trim(keep_bytes);
 }
 
 EXPORT int malloc_trim(size_t keep_bytes)

@@ -8,6 +8,7 @@
 #include "libclient/lock.h"
 #include "libclient/probe.h"
 #include "libclient/publish.h"
+#include "libclient/purge.h"
 #include "libclient/redzone.h"
 #include "libclient/settings.h"
 #include "libclient/span.h"
@@ -24,6 +25,8 @@
 #define BATCH_FIRST_BYTES 4096u
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
+/* Every so many blocks above the fast path's sizes somebody looks at the clock. */
+#define TICK_PERIOD 4u
 
 /*
  * A cache's memory comes in by parts of so much, with a system call each, which takes half as long
@@ -277,6 +280,7 @@ static void scavenge(struct cache *cache)
 {
     if (++cache->n_events % SCAVENGE_PERIOD != 0)
         return;
+    purge_tick();
     publish_counters(cache_n_refills(), cache_n_flushes());
     unsigned class = cache->scavenge_class;
     cache->scavenge_class = class == N_SMALL ? 1 : class + 1;
@@ -452,6 +456,8 @@ void *cache_take_slow(unsigned class, size_t n_bytes)
     block = *cache->top[class];
     if (block) {
         cache->top[class]--;
+        if (++cache->n_events % TICK_PERIOD == 0)
+            purge_tick();
         return block;
     }
     bool is_grown = cache->age[class] == AGE_GROWN;

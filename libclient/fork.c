@@ -25,6 +25,7 @@
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/lock.h"
+#include "libclient/purge.h"
 #include "libclient/runs.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
@@ -32,7 +33,7 @@
 
 /* The one whose number stands here is source.c's. */
 #define SOURCE_LOCK    0u
-#define N_SINGLE_LOCKS 4u
+#define N_SINGLE_LOCKS 5u
 #define N_LOCKS        (N_SINGLE_LOCKS + N_ARENAS * N_SMALL)
 
 /*
@@ -63,6 +64,8 @@ static struct lock *nth_lock(unsigned n)
         return cache_lock();
     case 3:
         return guard_lock();
+    case 4:
+        return purge_lock();
     default:
         n -= N_SINGLE_LOCKS;
         return &span_bin(n / N_SMALL, n % N_SMALL + 1)->lock;

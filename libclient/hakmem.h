@@ -74,7 +74,8 @@ struct hak_stats {
     uint64_t flushes;            /* thread cache -> spans */
     uint64_t syscalls; /* mmap, munmap, madvise, mprotect, send, receive made by the library */
     uint64_t forks;
-    uint64_t n_classes; /* for hak_stats_class() */
+    uint64_t n_classes;    /* for hak_stats_class() */
+    uint64_t purged_bytes; /* pages given back to the host although their SuperSlab was in use */
 };
 
 /* Fills *stats. `size` is sizeof(*stats) as the caller knows it; no more than that is written. 0,
@@ -85,9 +86,9 @@ int hak_stats(struct hak_stats *stats, size_t size);
 int hak_stats_class(size_t index, struct hak_class_stats *stats);
 
 /*
- * Gives back what the process does not need: the calling thread's cache, empty spans, empty private
- * SuperSlabs, extents that the daemon has reclaimed. Leaves up to `keep_bytes` of empty private
- * SuperSlabs. Returns the bytes given back.
+ * Gives back what the process does not need: the calling thread's cache, empty spans, pages that
+ * hold no block, empty private SuperSlabs, extents that the daemon has reclaimed. Leaves up to
+ * `keep_bytes` of empty private SuperSlabs. Returns the bytes given back.
  */
 size_t hak_trim(size_t keep_bytes);
 

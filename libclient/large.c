@@ -6,6 +6,7 @@
 #include "libclient/firstlarge.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
+#include "libclient/purge.h"
 #include "libclient/runs.h"
 #include "libclient/window.h"
 
@@ -58,6 +59,7 @@ void large_free(void *block)
     entry->class = CLASS_NONE;
     atomic_sub_relaxed(&live_bytes, n_units * UNIT_BYTES);
     runs_free(block, n_units);
+    purge_tick();
 }
 
 size_t large_usable(const void *block)

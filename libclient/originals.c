@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/atomic.h"
 #include "libclient/copied.h"
 #include "libclient/extentfile.h"
 #include "libclient/glue.h"
@@ -68,7 +69,8 @@ const struct originals_counters *originals_counters(void)
 
 static void begin_era(void)
 {
-    self.era = self.era == UINT32_MAX ? 1 : self.era + 1;
+    /* Relaxed: see originals_is_own(). */
+    atomic_store_relaxed(&self.era, self.era == UINT32_MAX ? 1 : self.era + 1);
     self.n_watched = self.n_marked = 0;
     self.is_clear = false;
     witness_forget(&self.current);
@@ -83,9 +85,18 @@ static bool heed_fork(void)
 {
     if (!self.fork_mark || *self.fork_mark != 0)
         return false;
-    *self.fork_mark = 1;
     begin_era();
+    atomic_store_relaxed(self.fork_mark, 1); /* likewise */
     return true;
+}
+
+bool originals_is_own(const struct superslab *slab)
+{
+    /* A SuperSlab with an era was leased after the mark was made. Relaxed: in a process that
+     * another thread of which is in heed_fork() or lose_era() at this moment, either answer is
+     * right. */
+    return slab->era != ORIGINALS_NO_ERA && slab->era == atomic_load_relaxed(&self.era) &&
+           atomic_load_relaxed(self.fork_mark) != 0;
 }
 
 static bool is_watched(uint32_t index)

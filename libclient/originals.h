@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libclient/window.h"
+
 #define ORIGINALS_NO_ERA 0u
 
 /* Before an extent is mapped: the era to note with its SuperSlabs. From here on a witness sees who
@@ -36,6 +38,13 @@ bool originals_are_watched(uint32_t first);
 
 /* These SuperSlabs are unmapped: their entries mean nothing any more. */
 void originals_forget(uint32_t first, uint32_t n_slabs);
+
+/*
+ * Has this very process leased the SuperSlab, and not one that it was copied from, by whatever
+ * call? Only then are its file's pages this process's to give back. "No" where it cannot be known.
+ * Needs no lock of source.c's, but one that keeps the SuperSlab from being converted.
+ */
+bool originals_is_own(const struct superslab *slab);
 
 enum originals_when {
     ORIGINALS_AT_SLOW_PATH, /* if it is likely to be worth it, and no more than a few milliseconds

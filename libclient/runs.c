@@ -3,12 +3,14 @@
  *
  * Invariants, under `lock`: a SuperSlab of kind UNITS with longest_free_run = n > 0 is in
  * buckets[n]; one without a free unit is in no list; bit n of `filled` is set exactly if buckets[n]
- * is not empty; none has all of its units free.
+ * is not empty; none has all of its units free. idle_units is part of the free and dirty ones,
+ * purged_units of the free ones that are not dirty.
  */
 #include "libclient/runs.h"
 
 #include "common/check.h"
 #include "libclient/firstlarge.h"
+#include "libclient/glue.h"
 #include "libclient/lock.h"
 #include "libclient/source.h"
 #include "libclient/window.h"
@@ -32,6 +34,9 @@ static struct lock lock;
 static struct list buckets[UNITS_PER_SUPERSLAB + 1];
 static uint64_t filled;
 static uint8_t has_grown;
+/* SuperSlabs of kind UNITS. (`kind` itself is read under its owner's lock alone.) */
+static uint64_t carved[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+static uint32_t carved_end; /* none from here on; only grows */
 
 struct lock *runs_lock(void)
 {
@@ -114,14 +119,23 @@ static uint32_t aligned_starts(unsigned align_units)
     return mask;
 }
 
+/* What the memory of units that are taken is like. */
+struct taken {
+    bool zero;
+    bool purged; /* some of it: zero, and each of its pages would cost a fault */
+};
+
 static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsigned class,
-                  bool *zero)
+                  struct taken *taken)
 {
     uint32_t mask = mask_of(first, n_units);
     unlist(slab);
     slab->free_units &= ~mask;
-    *zero = (slab->dirty_units & mask) == 0;
+    taken->zero = (slab->dirty_units & mask) == 0;
+    taken->purged = (slab->purged_units & mask) != 0;
     slab->dirty_units |= mask;
+    slab->idle_units &= ~mask;
+    slab->purged_units &= ~mask;
     for (unsigned i = first; i < first + n_units; i++)
         slab->first_unit[i] = (uint8_t)first;
     relist(slab);
@@ -149,7 +163,7 @@ static uint32_t eligible_units(const struct superslab *slab, unsigned n_units, u
     if (slab != window_slab(FIRST_REGION_INDEX))
         return slab->free_units;
     if (has_grown)
-        return slab->free_units & slab->dirty_units;
+        return slab->free_units & (slab->dirty_units | slab->purged_units);
     if (!grows)
         return slab->free_units;
     bool is_used =
@@ -162,7 +176,7 @@ static uint32_t eligible_units(const struct superslab *slab, unsigned n_units, u
 
 /* `whatever`: nothing else is left, units are not to be saved or shunned. */
 static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                           bool whatever, bool *zero)
+                           bool whatever, struct taken *taken)
 {
     uint32_t allowed = aligned_starts(align_units);
     uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
@@ -176,16 +190,35 @@ static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned clas
                 whatever ? slab->free_units : eligible_units(slab, n_units, class, grows);
             uint32_t starts = run_starts(units, n_units) & allowed;
             if (starts)
-                return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, zero);
+                return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, taken);
         }
     }
     return NULL;
 }
 
-void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
+/* A whole SuperSlab joins. */
+static void begin_slab(uint32_t index, bool is_zero)
+{
+    struct superslab *slab = window_slab(index);
+    slab->kind = SUPERSLAB_UNITS;
+    slab->free_units = ALL_UNITS;
+    slab->dirty_units = is_zero ? 0 : ALL_UNITS;
+    slab->idle_units = slab->purged_units = 0;
+    slab->is_split =
+        index == FIRST_REGION_INDEX || (slab->backing == SUPERSLAB_LEASED && !slab->huge_page);
+    slab->has_small_pages = false;
+    slab->longest_free_run = 0;
+    list_init(&slab->link);
+    bitmap_set(carved, index);
+    if (index >= carved_end)
+        carved_end = index + 1;
+}
+
+static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows,
+                      struct taken *taken)
 {
     lock_acquire(&lock);
-    void *run = take_anywhere(n_units, align_units, class, grows, false, zero);
+    void *run = take_anywhere(n_units, align_units, class, grows, false, taken);
     lock_release(&lock);
     if (run)
         return run;
@@ -194,21 +227,30 @@ void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool
     bool is_zero;
     if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
         lock_acquire(&lock);
-        run = take_anywhere(n_units, align_units, class, grows, true, zero);
+        run = take_anywhere(n_units, align_units, class, grows, true, taken);
         lock_release(&lock);
         return run;
     }
     lock_acquire(&lock);
     if (index != FIRST_REGION_INDEX)
         runs_expect_growth();
-    struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_UNITS;
-    slab->free_units = ALL_UNITS;
-    slab->dirty_units = is_zero ? 0 : ALL_UNITS;
-    slab->longest_free_run = 0;
-    list_init(&slab->link);
-    run = take(slab, 0, n_units, class, zero);
+    begin_slab(index, is_zero);
+    run = take(window_slab(index), 0, n_units, class, taken);
     lock_release(&lock);
+    return run;
+}
+
+void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
+{
+    struct taken taken;
+    void *run = allocate(n_units, align_units, class, grows, &taken);
+    if (!run)
+        return NULL;
+    /* One call takes about as long as one of the faults. Of a large block the program may want to
+     * use little. */
+    if (taken.purged && class != CLASS_LARGE)
+        glue_populate(run, n_units * UNIT_BYTES);
+    *zero = taken.zero;
     return run;
 }
 
@@ -222,10 +264,22 @@ static bool give_back(struct superslab *slab, unsigned first, unsigned n_units)
     if (slab->free_units == ALL_UNITS) {
         slab->longest_free_run = 0;
         slab->kind = SUPERSLAB_NONE;
+        bitmap_clear(carved, (uint32_t)(slab - window.slabs));
         return true;
     }
     relist(slab);
     return false;
+}
+
+/* An emptied SuperSlab goes. */
+static void release(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    if (slab->is_split)
+        slab->huge_page = false;
+    if (slab->has_small_pages)
+        glue_huge_pages(window_address(index), SUPERSLAB_BYTES);
+    source_release(index, 1);
 }
 
 void runs_free(void *run, unsigned n_units)
@@ -236,7 +290,7 @@ void runs_free(void *run, unsigned n_units)
     bool is_empty = give_back(window_slab(index), window_unit(run), n_units);
     lock_release(&lock);
     if (is_empty)
-        source_release(index, 1);
+        release(index);
 }
 
 bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
@@ -256,8 +310,8 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
         uint32_t more = mask_of(first + n_old, n_new - n_old);
         ok = (slab->free_units & more) == more;
         if (ok) {
-            bool zero;
-            take(slab, first + n_old, n_new - n_old, class, &zero);
+            struct taken taken;
+            take(slab, first + n_old, n_new - n_old, class, &taken);
             for (unsigned i = first + n_old; i < first + n_new; i++)
                 slab->first_unit[i] = (uint8_t)first;
         }
@@ -266,12 +320,95 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
     return ok;
 }
 
+/* ---- for purge.c ---- */
+
+bool runs_next_carved(uint32_t *index)
+{
+    if (!lock_try_acquire(&lock))
+        return false;
+    uint32_t next =
+        *index < carved_end ? bitmap_next(carved, *index, carved_end, true) : carved_end;
+    *index = next < carved_end ? next : BITMAP_NONE;
+    lock_release(&lock);
+    return true;
+}
+
+bool runs_look(uint32_t index, bool at_once, struct runs_look *look)
+{
+    if (!lock_try_acquire(&lock))
+        return false;
+    /* What was copied at a fork is not ours to give back: originals.h. */
+    bool is_carved = bitmap_test(carved, index) && window_slab(index)->backing != SUPERSLAB_COPIED;
+    if (is_carved) {
+        struct superslab *slab = window_slab(index);
+        uint32_t idle = slab->free_units & slab->dirty_units;
+        look->ripe = at_once ? idle : idle & slab->idle_units;
+        look->is_split = slab->is_split;
+        look->starts = 0;
+        slab->idle_units = idle;
+        for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
+            bool begins = !((slab->free_units >> unit) & 1) && slab->first_unit[unit] == unit;
+            look->starts |= (uint32_t)begins << unit;
+        }
+    }
+    lock_release(&lock);
+    return is_carved;
+}
+
+/* From here on parts of it go. */
+static void split(struct superslab *slab)
+{
+    if (slab->is_split)
+        return;
+    slab->is_split = true;
+    if (slab->backing != SUPERSLAB_PRIVATE)
+        return;
+    /* Else the kernel may make a 2 MiB page of what is left, and all of it is there again. */
+    glue_no_huge_pages(window_address((uint32_t)(slab - window.slabs)), SUPERSLAB_BYTES);
+    slab->has_small_pages = true;
+}
+
+static void purge_units(struct superslab *slab, uint32_t units, runs_purge_function *purge)
+{
+    char *at = window_address((uint32_t)(slab - window.slabs));
+    while (units) {
+        unsigned first = (unsigned)__builtin_ctz(units), n = 1;
+        while (first + n < UNITS_PER_SUPERSLAB && (units >> (first + n)) & 1)
+            n++;
+        uint32_t mask = mask_of(first, n);
+        if (purge(at + first * UNIT_BYTES, n * UNIT_BYTES, slab)) {
+            slab->dirty_units &= ~mask;
+            slab->idle_units &= ~mask;
+            slab->purged_units |= mask;
+        }
+        units &= ~mask;
+    }
+}
+
+bool runs_purge(uint32_t index, uint32_t units, runs_purge_function *purge)
+{
+    if (!lock_try_acquire(&lock))
+        return false;
+    struct superslab *slab = window_slab(index);
+    bool is_carved = bitmap_test(carved, index);
+    if (is_carved) {
+        split(slab);
+        purge_units(slab, units & slab->idle_units, purge);
+    }
+    lock_release(&lock);
+    return is_carved;
+}
+
 #ifdef HAKMEM_DEBUG
 static bool slab_is_valid(const struct superslab *slab, unsigned n)
 {
     const char *at = window_address((uint32_t)(slab - window.slabs));
     if (slab->kind != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
         slab->longest_free_run != n || longest_run(slab->free_units) != n)
+        return false;
+    if (!bitmap_test(carved, (uint32_t)(slab - window.slabs)) ||
+        (slab->idle_units & ~(slab->free_units & slab->dirty_units)) ||
+        (slab->purged_units & (slab->dirty_units | ~slab->free_units)))
         return false;
     for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
         bool is_free = (slab->free_units >> unit) & 1;

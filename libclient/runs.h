@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libclient/window.h"
+
 /*
  * n_units (1..32) at a multiple of align_units (a power of two, at most 32), marked `class` in the
  * unit map. `grows`: more of the kind is in use already, see FIRST_REGION_UNITS in runs.c. *zero:
@@ -30,6 +32,28 @@ bool runs_is_in_first_region(const void *run);
 /* Has there ever been a run outside the first SuperSlab, or is there to be one? A hint. */
 bool runs_has_grown(void);
 void runs_expect_growth(void);
+
+/*
+ * For purge.c, which gives back the pages of units that stay free. It holds a lock, so it must not
+ * wait for this one: while another thread has it, nothing is done.
+ */
+struct runs_look {
+    uint32_t ripe;   /* free units with pages that were so at the last look; at once: that are so */
+    uint32_t starts; /* units at which a run in use begins */
+    bool is_split;   /* no huge page can be lost by purging */
+};
+/* Looks at one SuperSlab. The next look tells what has been free since this one. False: it is not
+ * carved into units, or not now. */
+bool runs_look(uint32_t index, bool at_once, struct runs_look *look);
+/* *index becomes the first carved SuperSlab from there on, or BITMAP_NONE. False: not now. */
+bool runs_next_carved(uint32_t *index);
+/*
+ * Parts of the SuperSlab are to go: of spans, and those of `units` that are still idle, which this
+ * does. purge() makes pages of that SuperSlab read as zero, or returns false. False: not carved, or
+ * not now.
+ */
+typedef bool runs_purge_function(void *at, size_t n_bytes, const struct superslab *slab);
+bool runs_purge(uint32_t index, uint32_t units, runs_purge_function *purge);
 
 struct lock;
 struct lock *runs_lock(void);

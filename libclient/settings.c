@@ -50,6 +50,7 @@ void settings_load(void)
     settings.foreign_next = foreign && strcmp(foreign, "next") == 0;
 #ifdef HAKMEM_DEBUG
     settings.test_no_fork_conversion = is_on(secure_getenv("HAKMEM_TEST_NO_FORK_CONVERSION"));
+    settings.test_purge = is_on(secure_getenv("HAKMEM_TEST_PURGE"));
     settings.test_blind_witness = is_on(secure_getenv("HAKMEM_TEST_BLIND_WITNESS"));
 #endif
 }

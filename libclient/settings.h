@@ -24,6 +24,7 @@ struct settings {
     bool foreign_next; /* HAKMEM_FOREIGN=next: foreign pointers go to the next allocator */
     bool test_no_fork_conversion; /* HAKMEM_TEST_NO_FORK_CONVERSION=1, debug builds only: shows the
                                      test bites */
+    bool test_purge; /* HAKMEM_TEST_PURGE=1, likewise: free pages go as soon as they are seen */
     bool test_blind_witness; /* HAKMEM_TEST_BLIND_WITNESS=1, likewise: takes children for gone */
 };
 

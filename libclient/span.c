@@ -43,6 +43,11 @@ struct bin *span_bin(unsigned arena, unsigned class)
     return &bins[arena][class];
 }
 
+struct bin *span_numbered_bin(unsigned number)
+{
+    return &bins[(number - 1) / (N_SMALL + 1)][(number - 1) % (N_SMALL + 1)];
+}
+
 /* The span that the unit of `block` is part of. */
 static inline struct span *span_of(const void *block)
 {
@@ -50,11 +55,6 @@ static inline struct span *span_of(const void *block)
     size_t unit = number % UNITS_PER_SUPERSLAB;
     unsigned first = window.slabs[number / UNITS_PER_SUPERSLAB].first_unit[unit];
     return &window.spans[number - unit + first];
-}
-
-static inline char *span_start(const struct span *span)
-{
-    return (char *)window.base + (size_t)(span - window.spans) * UNIT_BYTES;
 }
 
 /* A span with no block carved yet: not a byte of its memory is touched. */
@@ -76,7 +76,7 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
     span->class = (uint8_t) class;
     span->n_units = size->n_units;
     span->arena = (uint8_t)arena;
-    span->is_listed = false;
+    span->rest = 0;
     span->n_ready_parts = zero && runs_is_in_first_region(run);
     if (span->n_ready_parts)
         glue_populate(run, PART_BYTES);
@@ -101,14 +101,14 @@ static void count_spans(struct bin *bin, int change)
 static void list_span(struct bin *bin, struct span *span)
 {
     list_push_front(&bin->partial, &span->link);
-    span->is_listed = true;
+    atomic_store_relaxed(&span->listed_in, (uint16_t)span_bin_number(span->arena, span->class));
     bin->n_partial++;
 }
 
 static void unlist_span(struct bin *bin, struct span *span)
 {
     list_remove(&span->link);
-    span->is_listed = false;
+    atomic_store_relaxed(&span->listed_in, SPAN_UNLISTED);
     bin->n_partial--;
 }
 
@@ -177,6 +177,7 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
         blocks[--left] = start + n_carved++ * block_bytes;
     atomic_store_relaxed(&span->n_carved, (uint16_t)n_carved);
     span->n_free = (uint16_t)(span->n_free - n);
+    span->rest = 0;
     return n;
 }
 
@@ -328,7 +329,7 @@ void span_check_cached(unsigned class, void *const *blocks, unsigned n)
 static __attribute__((noinline)) void relist_span(struct bin *bin, struct span *span,
                                                   struct list *emptied)
 {
-    if (!span->is_listed)
+    if (span->listed_in == SPAN_UNLISTED)
         list_span(bin, span);
     if (span->n_free == span->n_blocks && bin->n_partial > 1) {
         unlist_span(bin, span);
@@ -351,7 +352,7 @@ static inline int give_block(struct bin *bin, struct span *span, unsigned class,
     if (word < span->hint)
         span->hint = (uint16_t)word;
     span->n_free++;
-    if (check_unlikely(!span->is_listed || span->n_free == span->n_blocks))
+    if (check_unlikely(span->listed_in == SPAN_UNLISTED || span->n_free == span->n_blocks))
         relist_span(bin, span, emptied);
     return -1;
 }
@@ -453,7 +454,8 @@ bool span_bins_are_valid(void)
             list_for_each(link, &bin->partial)
             {
                 struct span *span = list_entry(link, struct span, link);
-                valid = valid && span->is_listed && span_is_valid(span, arena, class);
+                valid = valid && span->listed_in == span_bin_number(arena, class) &&
+                        span_is_valid(span, arena, class);
                 n_listed++;
             }
             valid = valid && n_listed == bin->n_partial;

@@ -29,6 +29,18 @@
 
 #define N_ARENAS 8u
 
+/*
+ * What span.listed_in says. It changes under that bin's lock alone: who holds the lock and finds
+ * the bin's number knows that the span lives and is in the list; who reads it without (relaxed)
+ * learns which lock to take.
+ */
+#define SPAN_UNLISTED 0u
+
+static inline unsigned span_bin_number(unsigned arena, unsigned class)
+{
+    return 1 + arena * (N_SMALL + 1) + class;
+}
+
 struct bin {
     struct lock lock;
     uint32_t n_partial;
@@ -43,6 +55,14 @@ void span_init(void);
 /* And this one. An arena that no thread uses costs no page. Under cache.c's lock, in order. */
 void span_open_arena(unsigned arena);
 struct bin *span_bin(unsigned arena, unsigned class);
+/* The bin of that number. */
+struct bin *span_numbered_bin(unsigned number);
+
+/* Where a span's units begin. */
+static inline char *span_start(const struct span *span)
+{
+    return (char *)window.base + (size_t)(span - window.spans) * UNIT_BYTES;
+}
 
 /*
  * Takes up to n blocks (n >= 1) of `class`, the lowest address last in `blocks`, so that a stack

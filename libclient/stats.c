@@ -9,6 +9,7 @@
 #include "libclient/link.h"
 #include "libclient/originals.h"
 #include "libclient/publish.h"
+#include "libclient/purge.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
 #include "libclient/text.h"
@@ -45,6 +46,7 @@ void stats_gather(struct hak_stats *stats)
         .syscalls = publish_n_syscalls(),
         .forks = publish_n_forks(),
         .n_classes = N_SMALL,
+        .purged_bytes = purge_counters().purged_bytes,
     };
     for (unsigned class = 1; class <= N_SMALL; class ++) {
         struct hak_class_stats figures;
@@ -86,6 +88,8 @@ void stats_write(void)
     add_field(&text, "originals_bytes", originals->given_back_bytes);
     add_field(&text, "originals_failures", originals->failures);
     add_field(&text, "witnesses_lost", originals->witnesses_lost);
+    add_field(&text, "purged_bytes", stats.purged_bytes);
+    add_field(&text, "purge_failures", purge_counters().failures);
     add_field(&text, "connects", link->connects);
     add_field(&text, "losses", link->losses);
     add_field(&text, "timeouts", link->timeouts);

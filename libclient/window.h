@@ -58,8 +58,12 @@ struct superslab {
     /* runs.c, under its lock, while kind is SUPERSLAB_UNITS. */
     struct list link; /* runs.c: buckets[longest_free_run] */
     uint32_t free_units;
-    uint32_t dirty_units; /* units handed out since the memory last was known to be zero */
+    uint32_t dirty_units;  /* units handed out since the memory last was known to be zero */
+    uint32_t idle_units;   /* free and dirty, and so they were at purge.c's last look */
+    uint32_t purged_units; /* free, their pages gone */
     uint8_t longest_free_run;
+    bool is_split;        /* no 2 MiB page that purging would cost is behind it */
+    bool has_small_pages; /* private, and so by our word: its free pages are not to come back */
 
     /* The owner in `kind`. */
     uint8_t kind; /* enum superslab_kind */
@@ -105,8 +109,9 @@ struct span {
     uint8_t class; /* CLASS_NONE: no span begins here */
     uint8_t n_units;
     uint8_t arena;
-    uint8_t is_listed;
     uint8_t n_ready_parts; /* span.c: of one in small pages, how much has come in; 0: see to none */
+    uint16_t listed_in;    /* span.h: the bin in whose list it is, or SPAN_UNLISTED */
+    uint16_t rest;         /* purge.c: n_free at its last look, if untouched since */
     uint64_t few_blocks[SPAN_FEW_WORDS]; /* what free_blocks points to if they suffice; else 0 */
 } __attribute__((aligned(64)));
 

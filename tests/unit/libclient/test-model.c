@@ -22,6 +22,7 @@
 #include "common/check.h"
 #include "libclient/cache.h"
 #include "libclient/heap.h"
+#include "libclient/purge.h"
 #include "libclient/runs.h"
 #include "libclient/settings.h"
 #include "libclient/source.h"
@@ -149,6 +150,8 @@ static void *live(void *argument)
             span_trim();
             source_trim(0);
         }
+        if (step % 512 == 0)
+            purge_all();
 #ifdef HAKMEM_DEBUG
         if (step % 64 == 0)
             check_or_trap(span_bins_are_valid() && runs_are_valid());
@@ -210,5 +213,6 @@ int main(void)
         cmocka_unit_test(on_eight_threads),
     };
     settings.connect = SETTINGS_CONNECT_OFF;
+    settings.test_purge = true; /* slow paths do so, too */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
