@@ -154,8 +154,8 @@ def _life():
                    + (Figure("fragmentation-peak", "Changing sizes: peak bytes held per live byte", "peak_over_live", "x", False),
                       Figure("fragmentation-settled", "Changing sizes: held after 9 of 10 are freed", "settled_over_live", "x",
                              False)),
-                   (1500, 300), max_rounds=5, live_mib=50,
-                   about="eight phases of sizes, 64 MB live; then a tenth stays and the program idles")
+                   (5000, 2500), max_rounds=3, live_mib=50,
+                   about="eight phases of sizes, 64 MB live; then a tenth stays and the program idles for 5 s")
 
 
 def _programs():
