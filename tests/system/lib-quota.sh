@@ -7,7 +7,7 @@ need_library
 grow_under() {
     daemon_start_warm "$@"
     printf 'grow 40\ncheck\nfree\ngrow 10\ncheck\n' >"$scratch/steps"
-    under_hakmem "$programs/prog-steps" <"$scratch/steps" >"$scratch/out" 2>"$scratch/err" ||
+    under_hakmem ${wait_us:+HAKMEM_WAIT_US=$wait_us} "$programs/prog-steps" <"$scratch/steps" >"$scratch/out" 2>"$scratch/err" ||
         fail "$*: status $?: $(cat "$scratch/out" "$scratch/err")"
     [ "$(grep -c '^ok$' "$scratch/out")" -eq 5 ] || fail "$*: $(cat "$scratch/out")"
     echo "$*: $(tail -n 1 "$scratch/err")"
@@ -20,8 +20,10 @@ for quota in bytes_per_user=2M bytes_per_client=2M clients_per_user=0 descriptor
     [ "$(daemon_figure denied_quota_total)" -gt 0 ] || fail "$quota: nothing was denied"
     daemon_stop
 done
-# Too fast for its rate: the answers come late, and nothing is refused.
+# Too fast for its rate: the answers come late, later than the program waits, and nothing is refused.
+wait_us=2000
 grow_under -o quota.requests_per_second=1
+wait_us=
 expect_stats "$scratch/err" fallbacks -gt 0
 [ "$(daemon_figure throttled_total)" -gt 0 ] || fail "requests_per_second: nobody was throttled"
 [ "$(daemon_figure denied_total)" -eq 0 ] || fail "requests_per_second: something was denied"
