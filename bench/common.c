@@ -4,13 +4,16 @@
  */
 #include "bench/common.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/whose_malloc.h"
 
@@ -53,6 +56,24 @@ static void read_proc_kib(const char *path, const char *const *keys, uint64_t **
     fclose(file);
 }
 
+/* Pages in the memfds that this process has descriptors of. */
+static uint64_t read_memfd_kib(void)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    uint64_t n_blocks = 0;
+    struct dirent *entry;
+    while (fds && (entry = readdir(fds))) {
+        char target[16] = "";
+        struct stat status;
+        if (readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1) > 0 &&
+            !strncmp(target, "/memfd:", 7) && fstatat(dirfd(fds), entry->d_name, &status, 0) == 0)
+            n_blocks += (uint64_t)status.st_blocks;
+    }
+    if (fds)
+        closedir(fds);
+    return n_blocks / 2;
+}
+
 void bench_read_memory(struct bench_memory *memory)
 {
     static const char *const status_keys[] = {"VmRSS", "VmHWM", "RssShmem"};
@@ -62,6 +83,7 @@ void bench_read_memory(struct bench_memory *memory)
     memset(memory, 0, sizeof(*memory));
     read_proc_kib("/proc/self/smaps_rollup", smaps_keys, smaps_fields, 1);
     read_proc_kib("/proc/self/status", status_keys, status_fields, 3);
+    memory->memfd_kib = read_memfd_kib();
 }
 
 void bench_mark_full(struct bench *b)

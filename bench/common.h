@@ -24,7 +24,16 @@ struct bench_memory {
     uint64_t pss_kib;      /* pages shared with other processes count in parts */
     uint64_t shmem_kib;    /* of rss: memfd pages, which is what the daemon leases */
     uint64_t high_rss_kib; /* VmHWM: the peak so far */
+    uint64_t memfd_kib;    /* pages of the memfds it holds, touched by it or not */
 };
+
+/* What it holds of the host's memory: memfd pages as well that it has not mapped now, because they
+ * were never touched or a 2 MiB page lost a part. */
+static inline uint64_t bench_held_kib(const struct bench_memory *memory)
+{
+    bool is_more = memory->memfd_kib > memory->shmem_kib;
+    return memory->rss_kib + (is_more ? memory->memfd_kib - memory->shmem_kib : 0);
+}
 
 struct bench_extra {
     const char *key;
