@@ -6,8 +6,8 @@
  *
  * Eight phases. In each, a random four fifths of the blocks are replaced by blocks of the phase's
  * sizes, while the sum of live bytes stays LIVE_BYTES. Then nine blocks in ten are freed, and for
- * SETTLE_MS the program does next to nothing, as an idle server does. Figures: speed, and bytes held
- * per live byte: resident at the most, and at the end resident or in a memfd.
+ * SETTLE_MS the program does next to nothing, as an idle server does. Figures: speed, and bytes
+ * held per live byte: resident at the most, and at the end resident or in a memfd.
  */
 #include "bench/common.h"
 
