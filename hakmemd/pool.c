@@ -1,4 +1,7 @@
-/* See pool.h. */
+/*
+ * See pool.h. Longer than other files: what goes onto a shelf, comes off it and is made for it is
+ * one set of figures, which every function here keeps true.
+ */
 #include "hakmemd/pool.h"
 
 #include <errno.h>

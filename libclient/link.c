@@ -12,6 +12,8 @@
  * - There is a ledger (self.ledgers.current) in the states READY and LEASE_SENT, and in the others
  *   while one is kept. `generation` changes when there is another one, or none.
  * - This runs inside malloc: it must not allocate, print, or be a cancellation point.
+ *
+ * Longer than other files: all transitions of the one state machine are here.
  */
 #include "libclient/link.h"
 
