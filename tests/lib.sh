@@ -55,6 +55,16 @@ need_library() {
     fi
 }
 
+# From here on the library is a debug build, whose invariants are walked and whose HAKMEM_TEST_ switches are there. In a
+# folder of its own, so that another make in progress is not disturbed.
+use_debug_library() {
+    need_library
+    need make
+    library=$BUILD/debug/libhakmem.so
+    make -s -C "$tests/.." DEBUG=1 SAN= BUILD="$BUILD/debug" "$library" >"$scratch/make" 2>&1 ||
+        fail "debug build: $(tail -n 20 "$scratch/make")"
+}
+
 # poll SECONDS COMMAND...: until COMMAND succeeds; 1 if it does not in time.
 poll() {
     poll_until=$(($(date +%s) + $1))

@@ -2,17 +2,12 @@
 # The test of fork-bound-children.sh: a debug build of the library that can be told not to wait for the children before it
 # gives back must fail there, and must not without being told.
 . "$(dirname "$0")/../lib.sh"
-need_library
-need make stat
+need stat
 heap=16000000
 . "$(dirname "$0")/fork-bound.inc"
 
 daemon_start_bound
-root=$(cd "$tests/.." && pwd)
-debug=$BUILD/debug
-make -s -C "$root" DEBUG=1 SAN= BUILD="$debug" "$debug/libhakmem.so" >"$scratch/make" 2>&1 ||
-    fail "debug build: $(tail -n 20 "$scratch/make")"
-library=$debug/libhakmem.so
+use_debug_library
 under nested 5 0
 [ "$status" -eq 0 ] || fail "debug build: status $status: $(cat "$scratch/out" "$scratch/err")"
 for run in "nested 5" "raw 4" "early 2"; do

@@ -2,14 +2,7 @@
 # The test of the test: in a debug build of the library whose prepare handler can be told to leave the shared mappings as
 # they are, prog-fork must report corruption, and must not without being told.
 . "$(dirname "$0")/../lib.sh"
-need_library
-need make
-root=$(cd "$tests/.." && pwd)
-# Of its own, so that another make in progress is not disturbed.
-debug=$BUILD/debug
-make -s -C "$root" DEBUG=1 SAN= BUILD="$debug" "$debug/libhakmem.so" >"$scratch/make" 2>&1 ||
-    fail "debug build: $(tail -n 20 "$scratch/make")"
-library=$debug/libhakmem.so
+use_debug_library
 
 daemon_start_warm
 under_hakmem "$programs/prog-fork" fork 3 >"$scratch/out" 2>"$scratch/err" ||

@@ -2,17 +2,10 @@
 # The model on a debug build of the library, whose heap invariants it walks between its steps: on private memory, and on
 # leased memory that the daemon takes back as soon as it is idle.
 . "$(dirname "$0")/../lib.sh"
-need_library
-need make
-root=$(cd "$tests/.." && pwd)
 model=$programs/prog-malloc-model
 seed=${SEED:-$(date +%s)}
 echo "SEED=$seed"
-# Of its own, so that another make in progress is not disturbed.
-debug=$BUILD/debug
-make -s -C "$root" DEBUG=1 SAN= BUILD="$debug" "$debug/libhakmem.so" >"$scratch/make" 2>&1 ||
-    fail "debug build: $(tail -n 20 "$scratch/make")"
-library=$debug/libhakmem.so
+use_debug_library
 
 daemon_start_warm -o reclaim.idle_ms=1
 for run in under_private under_hakmem; do

@@ -3,15 +3,9 @@
 # blocks from beside them all the time: the model, whose bytes and calloc()s are all looked at, with the invariants walked
 # between its steps; forks beneath writers; forks that interrupt purging.
 . "$(dirname "$0")/../lib.sh"
-need_library
-need make
-root=$(cd "$tests/.." && pwd)
 seed=${SEED:-$(date +%s)}
 echo "SEED=$seed"
-debug=$BUILD/debug
-make -s -C "$root" DEBUG=1 SAN= BUILD="$debug" "$debug/libhakmem.so" >"$scratch/make" 2>&1 ||
-    fail "debug build: $(tail -n 20 "$scratch/make")"
-library=$debug/libhakmem.so
+use_debug_library
 export HAKMEM_TEST_PURGE=1
 
 daemon_start_warm -o reclaim.idle_ms=1
