@@ -38,7 +38,7 @@ $(SYSTEM_BIN): $(BUILD)/%: %.c $(HARNESS_OBJ) $(BASE_OBJ)
 
 $(PLAIN_BIN): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -O1 -g -w -fno-builtin -Ilibclient -D_GNU_SOURCE -o $@ $< -lpthread -ldl
+	$(CC) -std=gnu11 -O1 -g -w -fno-builtin -MMD -MP -I. -Ilibclient -D_GNU_SOURCE -o $@ $< -lpthread -ldl
 
 # Not optimised: what is wrong must be done, not optimised away.
 $(MISUSE_BIN): $(BUILD)/%: %.c

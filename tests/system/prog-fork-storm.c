@@ -15,6 +15,8 @@
  * Every block carries a pattern that is checked before it is freed. Exit 0; 3 corruption; 4
  * deadlock; 5 a child died.
  */
+#include "tests/system/random.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -53,16 +55,6 @@ static volatile sig_atomic_t is_child, in_threads;
 static void say(const char *line)
 {
     (void)!write(1, line, strlen(line));
-}
-
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
 static size_t random_size(uint64_t *random)

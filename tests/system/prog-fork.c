@@ -23,6 +23,8 @@
  * child that is stopped by SIGSEGV at its first touch of the heap is told of ("fail-stop") and
  * allowed after a raw system call: better than a corrupted parent.
  */
+#include "tests/system/random.h"
+
 #include <errno.h>
 #include <linux/sched.h>
 #include <pthread.h>
@@ -43,7 +45,7 @@ enum {
     N_WRITERS = 3,
     N_BLOCKS = 3000,
     N_PROGRESS = 800, /* steps of the writers between two looks of a child */
-    MAX_CHILDREN = 3,  /* at a time */
+    MAX_CHILDREN = 3, /* at a time */
     MAX_DEPTH = 3,
     ALARM_SECONDS = 150,
     EXIT_CORRUPTION = 3,
@@ -101,16 +103,6 @@ static void check(const struct block *b, unsigned mark, size_t id, const char *w
     for (size_t i = 0; i < b->n_words; i++)
         if (b->words[i] != word_of(mark, id, b->generation, i))
             corrupted(when, id, &b->words[i], b->words[i]);
-}
-
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
 /* Mostly small, some large, a few whole SuperSlabs and more. */

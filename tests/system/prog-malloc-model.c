@@ -17,6 +17,8 @@
  * The model itself allocates nothing: its tables are static. Exit 0, or abort() with what was
  * wrong.
  */
+#include "tests/system/random.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -94,18 +96,6 @@ static double seconds_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-/* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled".
- */
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
 static size_t random_below(uint64_t *state, size_t n)

@@ -4,21 +4,13 @@
  *
  *   prog-random-mixed-marked ITERATIONS WORKING_SET SEED
  */
+#include "tests/system/random.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
-}
 
 int main(int argc, char **argv)
 {
