@@ -8,10 +8,10 @@
 #include "libclient/lock.h"
 #include "libclient/probe.h"
 #include "libclient/publish.h"
-#include "libclient/purge.h"
 #include "libclient/redzone.h"
 #include "libclient/settings.h"
 #include "libclient/span.h"
+#include "libclient/tick.h"
 
 /* What one thread's stacks may hold together beyond their first sizes. */
 #define BUDGET_BYTES ((size_t)2 << 20)
@@ -280,7 +280,7 @@ static void scavenge(struct cache *cache)
 {
     if (++cache->n_events % SCAVENGE_PERIOD != 0)
         return;
-    purge_tick();
+    tick();
     publish_counters(cache_n_refills(), cache_n_flushes());
     unsigned class = cache->scavenge_class;
     cache->scavenge_class = class == N_SMALL ? 1 : class + 1;
@@ -457,7 +457,7 @@ void *cache_take_slow(unsigned class, size_t n_bytes)
     if (block) {
         cache->top[class]--;
         if (++cache->n_events % TICK_PERIOD == 0)
-            purge_tick();
+            tick();
         return block;
     }
     bool is_grown = cache->age[class] == AGE_GROWN;

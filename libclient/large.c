@@ -6,8 +6,8 @@
 #include "libclient/firstlarge.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
-#include "libclient/purge.h"
 #include "libclient/runs.h"
+#include "libclient/tick.h"
 #include "libclient/window.h"
 
 static uint64_t live_bytes;
@@ -59,7 +59,7 @@ void large_free(void *block)
     entry->class = CLASS_NONE;
     atomic_sub_relaxed(&live_bytes, n_units * UNIT_BYTES);
     runs_free(block, n_units);
-    purge_tick();
+    tick();
 }
 
 size_t large_usable(const void *block)

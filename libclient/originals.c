@@ -56,7 +56,7 @@ static struct {
     struct witness current, retired;
     bool is_clear; /* the retired one was: what is marked may go */
     struct original *table;
-    uint32_t n_watched; /* SuperSlabs with originals left */
+    uint32_t n_watched; /* SuperSlabs with originals left; read without the lock, too */
     uint32_t n_marked;  /* SuperSlabs with marks */
     uint64_t faults_then;
     struct originals_counters counters;
@@ -71,7 +71,8 @@ static void begin_era(void)
 {
     /* Relaxed: see originals_is_own(). */
     atomic_store_relaxed(&self.era, self.era == UINT32_MAX ? 1 : self.era + 1);
-    self.n_watched = self.n_marked = 0;
+    atomic_store_relaxed(&self.n_watched, 0);
+    self.n_marked = 0;
     self.is_clear = false;
     witness_forget(&self.current);
     witness_forget(&self.retired);
@@ -137,7 +138,7 @@ bool originals_are_watched(uint32_t first)
 
 static void unwatch(uint32_t index)
 {
-    self.n_watched--;
+    atomic_store_relaxed(&self.n_watched, self.n_watched - 1);
     if (is_marked(index))
         self.n_marked--;
     self.table[index].is_watched = false;
@@ -212,7 +213,7 @@ void originals_watch(uint32_t first, uint32_t n_slabs)
         self.faults_then = glue_n_faults();
     for (uint32_t i = first; i < first + n_slabs; i++)
         self.table[i] = (struct original){.is_watched = true};
-    self.n_watched += n_slabs;
+    atomic_store_relaxed(&self.n_watched, self.n_watched + n_slabs);
 }
 
 void originals_forget(uint32_t first, uint32_t n_slabs)
@@ -407,7 +408,10 @@ static void give_back(enum originals_when when)
         end_round();
     }
     self.faults_then = glue_n_faults();
-    if (!mark_all(when, &any_scattered) || (self.n_marked == 0 && !any_scattered))
+    if (!mark_all(when, &any_scattered))
+        return;
+    bool completes = any_scattered && when != ORIGINALS_AT_FORK;
+    if (self.n_marked == 0 && !completes)
         return;
     /* After the marks were set, and before the current one goes. */
     struct witness next;
@@ -420,10 +424,16 @@ static void give_back(enum originals_when when)
     self.current = next;
     if (!is_clear())
         return;
-    complete_scattered(work);
+    if (completes)
+        complete_scattered(work);
     free_all_marked(work);
     if (self.n_marked == 0)
         end_round();
+}
+
+bool originals_are_any(void)
+{
+    return atomic_load_relaxed(&self.n_watched) > 0; /* a hint */
 }
 
 void originals_give_back(enum originals_when when)

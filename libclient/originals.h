@@ -36,6 +36,9 @@ void originals_watch(uint32_t first, uint32_t n_slabs);
 /* Of the extent that begins at `first`. */
 bool originals_are_watched(uint32_t first);
 
+/* May there be any to give back? A hint, without a lock. */
+bool originals_are_any(void);
+
 /* These SuperSlabs are unmapped: their entries mean nothing any more. */
 void originals_forget(uint32_t first, uint32_t n_slabs);
 
@@ -49,6 +52,8 @@ bool originals_is_own(const struct superslab *slab);
 enum originals_when {
     ORIGINALS_AT_SLOW_PATH, /* if it is likely to be worth it, and no more than a few milliseconds
                              */
+    ORIGINALS_AT_FORK,      /* the same, but nothing is copied to complete a SuperSlab: what waits
+                             * for a fork shall not wait for that */
     ORIGINALS_NOW,          /* all there is */
 };
 void originals_give_back(enum originals_when when);

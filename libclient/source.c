@@ -7,6 +7,8 @@
  */
 #include "libclient/source.h"
 
+#include "common/atomic.h"
+#include "common/check.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
@@ -35,7 +37,8 @@ struct lock *source_lock(void)
 
 static bool age_is_due(void)
 {
-    return glue_now_s() != last_aged_s;
+    /* Relaxed: without the lock it is a hint. */
+    return glue_now_s() != atomic_load_relaxed(&last_aged_s);
 }
 
 /* At a slow path, at most once a second. */
@@ -43,7 +46,7 @@ static void age(void)
 {
     if (!age_is_due())
         return;
-    last_aged_s = glue_now_s();
+    atomic_store_relaxed(&last_aged_s, glue_now_s());
     /* Also when nothing is awaited: it tells whether the daemon is still there. */
     if (link_ledger())
         leases_collect();
@@ -245,6 +248,17 @@ bool source_prewarm(uint32_t n_slabs)
     return ok;
 }
 
+void source_tick(void)
+{
+    sigset_t signals;
+    if (check_likely(!originals_are_any()) || !age_is_due() || !lock_try_acquire(&lock))
+        return;
+    glue_block_signals(&signals);
+    age();
+    glue_restore_signals(&signals);
+    lock_release(&lock);
+}
+
 size_t source_trim(size_t keep_bytes)
 {
     sigset_t signals;
@@ -306,7 +320,7 @@ void source_fork_convert(bool is_interrupted)
     if (link_is_pending())
         leases_collect();
     if (!is_interrupted)
-        originals_give_back(ORIGINALS_AT_SLOW_PATH);
+        originals_give_back(ORIGINALS_AT_FORK);
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part];) {

@@ -54,6 +54,10 @@ bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new);
  * not all private. */
 bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first_new);
 
+/* At slow paths, often: gives originals of earlier forks back once a second, and looks around as
+ * every other call here does. Needs no lock, and waits for none. */
+void source_tick(void);
+
 /* Brings in n SuperSlabs and leaves them warm. False: out of memory. */
 bool source_prewarm(uint32_t n_slabs);
 /* Purges empty private SuperSlabs beyond `keep_bytes` and returns reclaimed extents. Bytes given

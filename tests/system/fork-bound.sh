@@ -10,4 +10,5 @@ expect_bound whole 3
 expect_bound scattered 8
 expect_bound few 3
 expect_bound overlap 5
+expect_bound busy 1
 expect_bound trim 3

@@ -16,15 +16,18 @@
  *   deep       a chain of three processes, each of which rewrites its heap beneath its child
  *   survivor   the child lives on when its parent is gone, beneath a child of its own
  *   exec       the child executes another program, which lives for a round; vfork and posix_spawn
- * by turns with fork; beside a snapshot that lives through it all raw        children by the bare
- * system call, beside ordinary ones early      one child by the bare system call before any fork:
- * it shares the heap, so that it may see either value of a word, but never anything else closing
- * the program closes all descriptors from 3 on, in the first round and later trim malloc_trim() all
- * the time, in a thread
+ *              by turns with fork; beside a snapshot that lives through it all
+ *   raw        children by the bare system call, beside ordinary ones
+ *   early      one child by the bare system call before any fork: it shares the heap, so that it
+ *              may see either value of a word, but never anything else
+ *   closing    the program closes all descriptors from 3 on, in the first round and later
+ *   trim       malloc_trim() all the time, in a thread
+ *   busy       one child at a time; after the last no fork, but small blocks come and go, for a few
+ *              seconds, within the spans that there are
  *
- * After the last round, when all children are gone and there was one more fork, it writes
- * "settled", its RssAnon and the heap's size, in bytes, and waits for the end of its standard
- * input. Exit 0; 3 corruption; 5 a child died.
+ * After the last round, when all children are gone and (but for "busy") there was one more fork, it
+ * writes "settled", its RssAnon and the heap's size, in bytes, and waits for the end of its
+ * standard input. Exit 0; 3 corruption; 5 a child died.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,12 +42,16 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     BLOCK_BYTES = 8000,
     STEP_WORDS = 64, /* between two words that are written and checked */
     MAX_ALIVE = 8,
+    N_SMALL = 8000,
+    SMALL_BYTES = 100,
+    BUSY_SECONDS = 3, /* the library looks once a second */
     ALARM_SECONDS = 150,
     EXIT_CORRUPTION = 3,
     EXIT_DIED = 5,
@@ -398,6 +405,30 @@ static void execs(long n_rounds)
     }
 }
 
+/* Every other of these comes and goes; those between keep the spans from getting empty. */
+static void **hold_small_blocks(void)
+{
+    static void *small[N_SMALL];
+    for (size_t i = 0; i < N_SMALL; i++) {
+        small[i] = malloc(SMALL_BYTES);
+        if (!small[i])
+            die("malloc");
+    }
+    return small;
+}
+static void be_busy(void **small)
+{
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        for (size_t i = 0; i < N_SMALL; i += 2)
+            free(small[i]);
+        for (size_t i = 0; i < N_SMALL; i += 2)
+            small[i] = malloc(SMALL_BYTES);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec - begin.tv_sec < BUSY_SECONDS);
+}
+
 static void *trimmer(void *argument)
 {
     while (!__atomic_load_n(&done, __ATOMIC_RELAXED))
@@ -454,6 +485,7 @@ int main(int argc, char **argv)
             die("malloc");
         write_block(i);
     }
+    void **small = hold_small_blocks();
     pthread_t thread;
     bool trims = strcmp(argv[1], "trim") == 0;
     if (trims && pthread_create(&thread, NULL, trimmer, NULL))
@@ -462,11 +494,15 @@ int main(int argc, char **argv)
     __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
     if (trims)
         pthread_join(thread, NULL);
-    /* What the last round left is seen at this fork. */
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(0);
-    wait_for(pid);
+    if (strcmp(argv[1], "busy") == 0) {
+        be_busy(small);
+    } else {
+        /* What the last round left is seen at this fork. */
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        wait_for(pid);
+    }
     check_all("the parent");
     printf("settled %ld %zu\n", rss_anon_bytes(), n_blocks * BLOCK_BYTES);
     fflush(stdout);
