@@ -10,6 +10,7 @@
 #include "hakmem.h"
 #include "libclient/cache.h"
 #include "libclient/firstlarge.h"
+#include "libclient/firstregion.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/purge.h"
@@ -52,9 +53,9 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
     uint32_t n_slabs = (uint32_t)((n_bytes + SUPERSLAB_BYTES - 1) >> SUPERSLAB_SHIFT);
     if (!source_prewarm(n_slabs))
         return -ENOMEM;
-    /* No small program, then: what is left of the first SuperSlab, whose small pages would come in
+    /* No small program, then: what is left of the first region, whose small pages would come in
      * call by call, is for those. */
-    runs_expect_growth();
+    firstregion_outgrow();
     /* The calling thread's cache is to be there, too. */
     cache_prewarm();
     return 0;

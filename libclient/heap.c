@@ -7,6 +7,7 @@
 #include "common/check.h"
 #include "libclient/cache.h"
 #include "libclient/firstlarge.h"
+#include "libclient/firstregion.h"
 #include "libclient/glue.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
@@ -21,6 +22,9 @@
 /* None is 0: `state` then is in the page of initialised data, which every process has. At its end a
  * program asks for it that never allocated; it need not touch a page for the answer. */
 enum heap_state { HEAP_UNBORN = 1, HEAP_READY, HEAP_FAILED };
+
+/* A large block that shrinks to more than this stays in its unit. */
+#define STAYS_LARGE_BYTES (UNIT_BYTES / 4)
 
 static uint32_t state = HEAP_UNBORN;
 static struct lock init_lock;
@@ -66,19 +70,36 @@ static void *out_of_memory(void)
     return NULL;
 }
 
+/*
+ * On huge pages a span of several units costs all of them, for one block or two. So the first
+ * blocks of such a class are large ones, until these have taken as much as the span would.
+ */
+static bool is_rare(unsigned class)
+{
+    static uint8_t n_requests[N_SMALL + 1]; /* relaxed: one more or less is the same */
+    uint8_t n = atomic_load_relaxed(&n_requests[class]);
+    if (n + 1 >= sizeclasses[class].n_units)
+        return false;
+    atomic_store_relaxed(&n_requests[class], (uint8_t)(n + 1));
+    return true;
+}
+
 /* The small class for a request, or CLASS_NONE: it takes a large block, or a huge one. */
 static unsigned small_class(size_t n_bytes, size_t alignment)
 {
-    if (n_bytes > SMALL_MAX_BYTES || (n_bytes > FEW_MAX_BYTES && !runs_has_grown()))
+    bool is_outgrown = firstregion_is_outgrown();
+    if (n_bytes > SMALL_MAX_BYTES || (n_bytes > FEW_MAX_BYTES && !is_outgrown))
         return CLASS_NONE;
-    return alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
+    unsigned class =
+        alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
+    return class != CLASS_NONE && is_outgrown && is_rare(class) ? CLASS_NONE : class;
 }
 
 /* The first one of a program that is small as yet is set apart, unless it is one that grows. */
 static void *allocate_large(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 {
     void *block = NULL;
-    if (alignment <= 16 && !grows && settings.watch && !runs_has_grown())
+    if (alignment <= 16 && !grows && settings.watch && !firstregion_is_outgrown())
         block = firstlarge_allocate(n_bytes);
     *zero = block != NULL;
     return block ? block : large_allocate(n_bytes, alignment, zero);
@@ -176,7 +197,7 @@ static void *resize_in_kind(void *block, unsigned class, size_t n_bytes)
 {
     if (class == CLASS_HUGE)
         return n_bytes > LARGE_MAX_BYTES ? huge_resize(block, n_bytes) : NULL;
-    if (class == CLASS_LARGE && n_bytes > FEW_MAX_BYTES && n_bytes <= LARGE_MAX_BYTES)
+    if (class == CLASS_LARGE && n_bytes > STAYS_LARGE_BYTES && n_bytes <= LARGE_MAX_BYTES)
         return large_resize(block, n_bytes) ? block : NULL;
     return NULL;
 }

@@ -4,6 +4,7 @@
 
 #include "common/atomic.h"
 #include "libclient/firstlarge.h"
+#include "libclient/firstregion.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
@@ -41,9 +42,9 @@ void *large_allocate(size_t n_bytes, size_t alignment, bool *zero)
     void *block = runs_allocate(n_units, align_units, CLASS_LARGE, true, zero);
     if (!block)
         return NULL;
-    /* In the SuperSlab with small pages: all of it comes in with one system call, which takes about
-     * as long as the fault that its first page would cost. */
-    if (*zero && runs_is_in_first_region(block))
+    /* In small pages: all of it comes in with one system call, which takes about as long as the
+     * fault that its first page would cost. Not so of a wide one. */
+    if (*zero && n_units < FIRSTREGION_WIDE_UNITS && runs_is_in_first_region(block))
         glue_populate(block, n_units * UNIT_BYTES);
     struct span *entry = entry_of(block);
     entry->class = CLASS_LARGE;

@@ -21,11 +21,14 @@ void private_count(uint32_t n_slabs)
 
 /* Free address space of the window is an anonymous mapping already: it takes no new one, whatever
  * RLIMIT_AS says by now. */
-static bool map_usable(uint32_t first, uint32_t n_slabs)
+static bool map_usable(enum private_place place, uint32_t first, uint32_t n_slabs)
 {
     if (!glue_make_usable(window_address(first), superslab_bytes(n_slabs)))
         return false;
-    glue_huge_pages(window_address(first), superslab_bytes(n_slabs));
+    if (place == PRIVATE_SMALL_PAGES)
+        glue_no_huge_pages(window_address(first), superslab_bytes(n_slabs));
+    else
+        glue_huge_pages(window_address(first), superslab_bytes(n_slabs));
     return true;
 }
 
@@ -40,7 +43,7 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
     for (;;) {
         uint32_t at = window_take(step, align, place == PRIVATE_APART);
         if (at != BITMAP_NONE) {
-            if (map_usable(at, step)) {
+            if (map_usable(place, at, step)) {
                 private_count(step);
                 for (uint32_t i = at; i < at + step; i++) {
                     extents_set_private(i);
@@ -100,7 +103,7 @@ bool private_extend(uint32_t at, uint32_t n_slabs)
     if (n_fresh > 0) {
         if (!window_take_at(fresh, n_fresh))
             return false;
-        if (!map_usable(fresh, n_fresh)) {
+        if (!map_usable(PRIVATE_APART, fresh, n_fresh)) {
             window_drop(fresh, n_fresh);
             return false;
         }

@@ -22,6 +22,7 @@ extern struct private_memory private_memory __attribute__((visibility("hidden"))
 
 enum private_place {
     PRIVATE_AMONG_OTHERS, /* SuperSlabs to carve */
+    PRIVATE_SMALL_PAGES,  /* the same, for a program that touches little of them */
     PRIVATE_APART,        /* a huge block's, with room behind it to grow */
 };
 

@@ -9,7 +9,7 @@
 #include "libclient/runs.h"
 
 #include "common/check.h"
-#include "libclient/firstlarge.h"
+#include "libclient/firstregion.h"
 #include "libclient/glue.h"
 #include "libclient/lock.h"
 #include "libclient/source.h"
@@ -17,23 +17,13 @@
 
 #define ALL_UNITS 0xffffffffu
 
-/*
- * The first SuperSlab has small pages, each of which costs a fault: right for programs that need
- * little. From this many units on, whatever shows that the program grows (a second span of a class,
- * a large block) is served from other SuperSlabs, with huge pages. Large blocks go elsewhere
- * sooner: most of their pages will be touched. Once the program has grown, no unit of the first
- * SuperSlab is taken that was not in use before.
- */
-#define FIRST_REGION_INDEX       0u
-#define FIRST_REGION_UNITS       24u
-#define FIRST_REGION_LARGE_UNITS 4u
+#define FIRST_INDEX 0u /* the SuperSlab that source_init() maps */
 
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 
 static struct lock lock;
 static struct list buckets[UNITS_PER_SUPERSLAB + 1];
 static uint64_t filled;
-static uint8_t has_grown;
 /* SuperSlabs of kind UNITS. (`kind` itself is read under its owner's lock alone.) */
 static uint64_t carved[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint32_t carved_end; /* none from here on; only grows */
@@ -43,19 +33,10 @@ struct lock *runs_lock(void)
     return &lock;
 }
 
-bool runs_has_grown(void)
-{
-    return atomic_load_relaxed(&has_grown); /* a hint */
-}
-
 bool runs_is_in_first_region(const void *run)
 {
-    return window_index(run) == FIRST_REGION_INDEX;
-}
-
-void runs_expect_growth(void)
-{
-    atomic_store_relaxed(&has_grown, 1); /* a hint */
+    /* Its own: it does not change while it is in use. */
+    return window_slab(window_index(run))->is_first_region;
 }
 
 void runs_init(void)
@@ -144,69 +125,74 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     return run;
 }
 
-/* Of the first SuperSlab, and the block that is beside it instead. */
-static unsigned n_large_units(const struct superslab *slab)
+static struct firstregion_use count_use(void)
 {
-    const uint8_t *classes =
-        &window
-             .unit_class[(uintptr_t)window_address((uint32_t)(slab - window.slabs)) >> UNIT_SHIFT];
-    unsigned n = (unsigned)((firstlarge_live_bytes() + UNIT_BYTES - 1) >> UNIT_SHIFT);
-    for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++)
-        n += classes[unit] == CLASS_LARGE;
-    return n;
+    struct firstregion_use use = firstregion_no_use();
+    for (uint32_t i = 0; (i = bitmap_next(carved, i, carved_end, true)) < carved_end; i++)
+        firstregion_add_use(&use, window_slab(i));
+    return use;
 }
 
-/* The free units that this may be served from. */
-static uint32_t eligible_units(const struct superslab *slab, unsigned n_units, unsigned class,
-                               bool grows)
+/* What a request shows of the program, and what it may have. */
+struct request {
+    unsigned n_units, align_units, class;
+    bool grows;
+    struct firstregion_use use; /* while the program has not outgrown the first region */
+};
+
+/* Which SuperSlabs are asked. */
+enum among {
+    AMONG_FIRST_REGION, /* as far as its units are for such a request */
+    AMONG_OTHERS,
+    AMONG_ALL,     /* these two */
+    AMONG_WHATEVER /* there is */
+};
+
+static uint32_t eligible_units(const struct superslab *slab, const struct request *request,
+                               enum among among)
 {
-    if (slab != window_slab(FIRST_REGION_INDEX))
+    if (among == AMONG_WHATEVER)
         return slab->free_units;
-    if (has_grown)
-        return slab->free_units & (slab->dirty_units | slab->purged_units);
-    if (!grows)
-        return slab->free_units;
-    bool is_used =
-        UNITS_PER_SUPERSLAB - (unsigned)__builtin_popcount(slab->free_units) >= FIRST_REGION_UNITS;
-    if (is_used ||
-        (class == CLASS_LARGE && n_large_units(slab) + n_units > FIRST_REGION_LARGE_UNITS))
-        return 0;
-    return slab->free_units;
+    if (!slab->is_first_region)
+        return among == AMONG_FIRST_REGION ? 0 : slab->free_units;
+    return among == AMONG_OTHERS
+               ? 0
+               : firstregion_eligible_units(slab, request->n_units, request->class, request->grows,
+                                            &request->use);
 }
 
-/* `whatever`: nothing else is left, units are not to be saved or shunned. */
-static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                           bool whatever, struct taken *taken)
+static void *take_among(const struct request *request, enum among among, struct taken *taken)
 {
-    uint32_t allowed = aligned_starts(align_units);
-    uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
+    uint32_t allowed = aligned_starts(request->align_units);
+    uint64_t candidates = filled & ~(((uint64_t)1 << request->n_units) - 1);
     while (candidates) {
         unsigned n = (unsigned)__builtin_ctzl(candidates);
         candidates &= candidates - 1;
         list_for_each(link, &buckets[n])
         {
             struct superslab *slab = list_entry(link, struct superslab, link);
-            uint32_t units =
-                whatever ? slab->free_units : eligible_units(slab, n_units, class, grows);
-            uint32_t starts = run_starts(units, n_units) & allowed;
+            uint32_t units = eligible_units(slab, request, among);
+            uint32_t starts = run_starts(units, request->n_units) & allowed;
             if (starts)
-                return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, taken);
+                return take(slab, (unsigned)__builtin_ctz(starts), request->n_units, request->class,
+                            taken);
         }
     }
     return NULL;
 }
 
 /* A whole SuperSlab joins. */
-static void begin_slab(uint32_t index, bool is_zero)
+static void begin_slab(uint32_t index, bool is_zero, bool is_small)
 {
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_UNITS;
     slab->free_units = ALL_UNITS;
     slab->dirty_units = is_zero ? 0 : ALL_UNITS;
     slab->idle_units = slab->purged_units = 0;
+    slab->is_first_region = is_small || index == FIRST_INDEX;
     slab->is_split =
-        index == FIRST_REGION_INDEX || (slab->backing == SUPERSLAB_LEASED && !slab->huge_page);
-    slab->has_small_pages = false;
+        slab->is_first_region || (slab->backing == SUPERSLAB_LEASED && !slab->huge_page);
+    slab->has_small_pages = is_small;
     slab->longest_free_run = 0;
     list_init(&slab->link);
     bitmap_set(carved, index);
@@ -214,28 +200,45 @@ static void begin_slab(uint32_t index, bool is_zero)
         carved_end = index + 1;
 }
 
-static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                      struct taken *taken)
+static bool is_wide(const struct request *request)
+{
+    return request->class == CLASS_LARGE && request->n_units >= FIRSTREGION_WIDE_UNITS;
+}
+
+static void *allocate(struct request *request, struct taken *taken)
 {
     lock_acquire(&lock);
-    void *run = take_anywhere(n_units, align_units, class, grows, false, taken);
+    enum among first = AMONG_ALL;
+    if (!firstregion_is_outgrown()) {
+        request->use = count_use();
+        /* Of a class's first span little may ever be touched, nor of a wide block; to what else
+         * grows, the rest of a huge page, which is there anyway, costs nothing. */
+        first = request->grows && !is_wide(request) ? AMONG_OTHERS : AMONG_FIRST_REGION;
+    }
+    void *run = take_among(request, first, taken);
+    if (!run && first != AMONG_ALL)
+        run = take_among(request, AMONG_ALL, taken);
+    bool is_few = !run && firstregion_may_extend(request->n_units, request->class, &request->use);
     lock_release(&lock);
     if (run)
         return run;
 
     uint32_t index;
-    bool is_zero;
-    if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
+    bool is_zero, is_small = false;
+    bool ok = is_few && source_acquire_few(is_wide(request), &index, &is_zero, &is_small);
+    if (!ok && !source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
         lock_acquire(&lock);
-        run = take_anywhere(n_units, align_units, class, grows, true, taken);
+        run = take_among(request, AMONG_WHATEVER, taken);
         lock_release(&lock);
         return run;
     }
     lock_acquire(&lock);
-    if (index != FIRST_REGION_INDEX)
-        runs_expect_growth();
-    begin_slab(index, is_zero);
-    run = take(window_slab(index), 0, n_units, class, taken);
+    if (is_small)
+        firstregion_extend();
+    else if (index != FIRST_INDEX && !firstregion_is_sparse(&request->use))
+        firstregion_outgrow();
+    begin_slab(index, is_zero, is_small);
+    run = take(window_slab(index), 0, request->n_units, request->class, taken);
     lock_release(&lock);
     return run;
 }
@@ -243,7 +246,9 @@ static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bo
 void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
 {
     struct taken taken;
-    void *run = allocate(n_units, align_units, class, grows, &taken);
+    struct request request = {
+        .n_units = n_units, .align_units = align_units, .class = class, .grows = grows};
+    void *run = allocate(&request, &taken);
     if (!run)
         return NULL;
     /* One call takes about as long as one of the faults. Of a large block the program may want to

@@ -18,7 +18,7 @@
 
 /*
  * n_units (1..32) at a multiple of align_units (a power of two, at most 32), marked `class` in the
- * unit map. `grows`: more of the kind is in use already, see FIRST_REGION_UNITS in runs.c. *zero:
+ * unit map. `grows`: more of the kind is in use already, see firstregion.h. *zero:
  * they read as zero. NULL: out of memory.
  */
 void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero);
@@ -27,11 +27,8 @@ void runs_free(void *run, unsigned n_units);
 /* Grows or shrinks a run in place. False: the units behind it are not free. */
 bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
 
-/* Is it in the first SuperSlab, whose pages are small? */
+/* Is it in a SuperSlab of small pages? See firstregion.h. */
 bool runs_is_in_first_region(const void *run);
-/* Has there ever been a run outside the first SuperSlab, or is there to be one? A hint. */
-bool runs_has_grown(void);
-void runs_expect_growth(void);
 
 /*
  * For purge.c, which gives back the pages of units that stay free. It holds a lock, so it must not

@@ -3,7 +3,7 @@
  *
  * Classes 1..8 are 16..128 bytes in steps of 16; from there on eight classes per doubling, up to
  * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. (A program that has not
- * outgrown the first SuperSlab gets what is above FEW_MAX_BYTES as large blocks: a span of these
+ * outgrown the first region gets what is above FEW_MAX_BYTES as large blocks: a span of these
  * classes would take a quarter of that SuperSlab.) Class numbers also stand in
  * the window's unit map, where 0 means "not ours" and the two above the small classes mark large
  * and huge blocks.

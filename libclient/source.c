@@ -29,6 +29,7 @@
 static struct lock lock;
 static uint64_t n_fallbacks;
 static uint32_t last_aged_s;
+static uint8_t has_warm_private; /* for source_tick(): perhaps */
 
 struct lock *source_lock(void)
 {
@@ -52,6 +53,7 @@ static void age(void)
         leases_collect();
     if (freeslabs.n_warm_private > 0)
         private_purge(PRIVATE_IDLE_S, 0);
+    atomic_store_relaxed(&has_warm_private, freeslabs.n_warm_private > 0);
     if (leases.bytes > 0)
         leases_return(link_pressure() != LEDGER_PRESSURE_NONE ? UINT32_MAX : 0);
     originals_give_back(ORIGINALS_AT_SLOW_PATH);
@@ -61,6 +63,12 @@ static void age(void)
 }
 
 /* ---- what others call ---- */
+
+static void count_fallback(uint32_t n_slabs)
+{
+    atomic_store_relaxed(&n_fallbacks, n_fallbacks + 1);
+    PROBE2(fallback, n_slabs, n_fallbacks);
+}
 
 static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero)
@@ -79,8 +87,7 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
                 break;
         }
         if (leases_may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS)) {
-            atomic_store_relaxed(&n_fallbacks, n_fallbacks + 1);
-            PROBE2(fallback, n_slabs, n_fallbacks);
+            count_fallback(n_slabs);
         }
         if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
@@ -127,6 +134,28 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     return ok;
 }
 
+bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_small)
+{
+    sigset_t signals;
+    *is_small = false;
+    lock_acquire(&lock);
+    glue_block_signals(&signals);
+    bool ok = freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
+    if (!ok && !unshared && leases_may_ask()) {
+        ok = leases_ask(1, true) && freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
+        if (!ok)
+            count_fallback(1);
+    }
+    if (!ok) {
+        ok = *zero = *is_small = private_map(PRIVATE_SMALL_PAGES, 1, 1, index);
+    }
+    glue_restore_signals(&signals);
+    if (ok)
+        window_slab(*index)->zero = false;
+    lock_release(&lock);
+    return ok;
+}
+
 void source_release(uint32_t first, uint32_t n_slabs)
 {
     sigset_t signals;
@@ -139,6 +168,8 @@ void source_release(uint32_t first, uint32_t n_slabs)
         freeslabs_put_warm(i);
         extents_deactivate(i);
     }
+    if (freeslabs.n_warm_private > 0)
+        atomic_store_relaxed(&has_warm_private, 1);
     if (link_is_pending() || age_is_due()) {
         glue_block_signals(&signals);
         if (link_is_pending())
@@ -251,7 +282,8 @@ bool source_prewarm(uint32_t n_slabs)
 void source_tick(void)
 {
     sigset_t signals;
-    if (check_likely(!originals_are_any()) || !age_is_due() || !lock_try_acquire(&lock))
+    bool is_wanted = originals_are_any() || atomic_load_relaxed(&has_warm_private);
+    if (check_likely(!is_wanted) || !age_is_due() || !lock_try_acquire(&lock))
         return;
     glue_block_signals(&signals);
     age();

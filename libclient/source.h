@@ -43,6 +43,12 @@ enum source_want {
  */
 bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero);
+/*
+ * One SuperSlab to carve, for a program that touches little: a warm one, a leased one, or else
+ * private memory in small pages, *is_small. `unshared`: of small pages rather than leased. False:
+ * out of memory.
+ */
+bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_small);
 /* Gives them back; no system call but what ageing brings. The caller has cleared their entries in
  * the unit map. */
 void source_release(uint32_t first, uint32_t n_slabs);
@@ -54,8 +60,8 @@ bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new);
  * not all private. */
 bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first_new);
 
-/* At slow paths, often: gives originals of earlier forks back once a second, and looks around as
- * every other call here does. Needs no lock, and waits for none. */
+/* At slow paths, often: gives back what is empty, and originals of earlier forks, once a second,
+ * and looks around as every other call here does. Needs no lock, and waits for none. */
 void source_tick(void);
 
 /* Brings in n SuperSlabs and leaves them warm. False: out of memory. */

@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "libclient/firstregion.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
 
 /*
- * Of a span in the first SuperSlab, with its small pages, this much comes in at once, by a system
+ * Of a span in the first region, with its small pages, this much comes in at once, by a system
  * call that takes about as long as one fault (measured: 4 us a page against 17 us a fault).
  */
 #define PART_BYTES (UNIT_BYTES / 4)
@@ -71,7 +72,7 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
         size->n_blocks <= SPAN_FEW_BLOCKS ? span->few_blocks : window.bitmaps[unit].words;
     span->n_blocks = size->n_blocks;
     span->n_free = size->n_blocks;
-    span->n_carved = 0;
+    atomic_store_relaxed(&span->n_carved, 0); /* firstregion.c looks */
     span->hint = 0;
     span->class = (uint8_t) class;
     span->n_units = size->n_units;
@@ -112,6 +113,13 @@ static void unlist_span(struct bin *bin, struct span *span)
     bin->n_partial--;
 }
 
+/* Its class's only one goes on when the program has outgrown the region, while it is hardly begun:
+ * a new one would take as much of a huge page, for the few blocks that such a class has. */
+static bool is_hardly_used(const struct bin *bin, const struct span *span)
+{
+    return bin->n_spans == 1 && span->n_carved <= span->n_blocks / 2;
+}
+
 /* The span ends with what has come in. */
 static void end_in_first_region(struct span *span, unsigned n_ready)
 {
@@ -124,12 +132,12 @@ static void end_in_first_region(struct span *span, unsigned n_ready)
 }
 
 /*
- * In the SuperSlab with small pages, each of which costs a fault, before n more blocks are carved:
+ * In a SuperSlab with small pages, each of which costs a fault, before n more blocks are carved:
  * what they need beyond the parts that are there comes in, to the end of a unit, with one system
- * call. A program that has outgrown that SuperSlab gets no more out of it; the next span has huge
- * pages.
+ * call. A class that grows, in a program that has outgrown that SuperSlab, gets no more out of it;
+ * the next span has huge pages.
  */
-static void settle_first_region(struct span *span, unsigned n)
+static void settle_first_region(const struct bin *bin, struct span *span, unsigned n)
 {
     size_t block_bytes = sizeclasses[span->class].block_bytes;
     size_t ready_bytes = span->n_ready_parts * PART_BYTES;
@@ -137,7 +145,7 @@ static void settle_first_region(struct span *span, unsigned n)
     size_t wanted_bytes = (span->n_carved + (n < left ? n : left)) * block_bytes;
     if (wanted_bytes <= ready_bytes)
         return;
-    if (runs_has_grown()) {
+    if (firstregion_is_outgrown() && !is_hardly_used(bin, span)) {
         end_in_first_region(span, (unsigned)(ready_bytes / block_bytes));
         return;
     }
@@ -191,7 +199,7 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
             break;
         struct span *span = list_entry(first, struct span, link);
         if (span->n_ready_parts)
-            settle_first_region(span, n - got);
+            settle_first_region(bin, span, n - got);
         if (span->n_free == 0) {
             unlist_span(bin, span);
             continue;

@@ -62,6 +62,7 @@ struct superslab {
     uint32_t idle_units;   /* free and dirty, and so they were at purge.c's last look */
     uint32_t purged_units; /* free, their pages gone */
     uint8_t longest_free_run;
+    bool is_first_region; /* firstregion.h */
     bool is_split;        /* no 2 MiB page that purging would cost is behind it */
     bool has_small_pages; /* private, and so by our word: its free pages are not to come back */
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "libclient/firstregion.h"
 #include "libclient/heap.h"
 #include "libclient/runs.h"
 #include "libclient/span.h"
@@ -56,21 +57,30 @@ static void blocks_come_in_before_they_are_taken(void **state)
     span_give(class, blocks, N);
 }
 
-/* A program that outgrows the SuperSlab gets what had come in of the span, and no more of it. */
+/* A class that grows, when the program has outgrown the SuperSlab, gets what had come in of its
+ * span, and no more of it. One that has hardly begun goes on. */
 static void a_span_ends_where_the_program_has_outgrown_it(void **state)
 {
     (void)state;
-    enum { N = 5, N_READY = 3 }; /* in one unit */
-    unsigned class = sizeclass_of(20000);
-    void *blocks[N];
-    assert_int_equal(span_take(0, class, blocks, 1), 1);
-    assert_true(runs_is_in_first_region(blocks[0]));
-    runs_expect_growth();
-    for (unsigned i = 1; i < N; i++)
+    enum { N = 5, N_READY = 3, N_FIRST_SPAN = 6 }; /* three in one unit */
+    unsigned class = sizeclass_of(20000), other = sizeclass_of(18000);
+    void *blocks[N_FIRST_SPAN + N], *others[N_READY + 1];
+    assert_int_equal(sizeclasses[class].n_blocks, N_FIRST_SPAN);
+    assert_int_equal(sizeclasses[other].n_blocks / 2, N_READY);
+    assert_int_equal(span_take(0, class, blocks, N_FIRST_SPAN), N_FIRST_SPAN);
+    assert_int_equal(span_take(0, class, blocks + N_FIRST_SPAN, 1), 1);
+    assert_int_equal(span_take(0, other, others, 1), 1);
+    firstregion_outgrow();
+    for (unsigned i = N_FIRST_SPAN + 1; i < N_FIRST_SPAN + N; i++)
         assert_int_equal(span_take(0, class, blocks + i, 1), 1);
-    for (unsigned i = 0; i < N; i++)
-        assert_int_equal(runs_is_in_first_region(blocks[i]), i < N_READY);
-    span_give(class, blocks, N);
+    for (unsigned i = 0; i < N_FIRST_SPAN + N; i++)
+        assert_int_equal(runs_is_in_first_region(blocks[i]), i < N_FIRST_SPAN + N_READY);
+    for (unsigned i = 1; i < N_READY + 1; i++)
+        assert_int_equal(span_take(0, other, others + i, 1), 1);
+    for (unsigned i = 0; i < N_READY + 1; i++)
+        assert_true(runs_is_in_first_region(others[i]));
+    span_give(class, blocks, N_FIRST_SPAN + N);
+    span_give(other, others, N_READY + 1);
 }
 
 int main(void)

@@ -1,0 +1,132 @@
+/*
+ * The first region: a program that touches little stays in small pages, over however many size
+ * classes it spreads that; one that touches much gets huge pages, and so do large blocks.
+ *
+ * One heap, which grows from test to test.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "libclient/firstregion.h"
+#include "libclient/heap.h"
+#include "libclient/runs.h"
+#include "libclient/source.h"
+#include "libclient/span.h"
+#include "libclient/window.h"
+
+/* More units than a SuperSlab has, and hardly a page of each is touched. */
+static void many_classes_stay_in_small_pages(void **state)
+{
+    (void)state;
+    enum { N_CLASSES_TAKEN = 48 };
+    static_assert(N_CLASSES_TAKEN > UNITS_PER_SUPERSLAB, "one SuperSlab is not enough");
+    for (unsigned class = 1; class <= N_CLASSES_TAKEN; class ++) {
+        void *block;
+        assert_int_equal(span_take(0, class, &block, 1), 1);
+        assert_true(runs_is_in_first_region(block));
+        memset(block, 1, sizeclass_bytes(class));
+    }
+    assert_false(firstregion_is_outgrown());
+    assert_int_equal(source_private_bytes(), superslab_bytes(2));
+}
+
+/* Most of their pages will be touched. They do not make the program one that has grown. */
+static void large_blocks_go_elsewhere_alone(void **state)
+{
+    (void)state;
+    enum { N = 6, FEW = 4 };
+    bool zero;
+    for (unsigned i = 0; i < N; i++) {
+        void *block = heap_allocate(UNIT_BYTES, UNIT_BYTES, false, &zero);
+        assert_non_null(block);
+        assert_int_equal(runs_is_in_first_region(block), i < FEW);
+    }
+    assert_false(firstregion_is_outgrown());
+    /* What their SuperSlab has left serves what grows. */
+    bool is_elsewhere = false;
+    unsigned class = sizeclass_of(4096);
+    for (unsigned i = 0; i < UNIT_BYTES / 4096 && !is_elsewhere; i++) {
+        void *block;
+        assert_int_equal(span_take(0, class, &block, 1), 1);
+        is_elsewhere = !runs_is_in_first_region(block);
+    }
+    assert_true(is_elsewhere);
+    assert_false(firstregion_is_outgrown());
+    assert_int_equal(source_private_bytes(), superslab_bytes(3));
+}
+
+/* A buffer for the largest case comes in page by page. */
+static void wide_blocks_stay_untouched(void **state)
+{
+    (void)state;
+    bool zero;
+    enum { BYTES = 8 * UNIT_BYTES };
+    unsigned char pages[BYTES / 4096], resident = 0;
+    void *block = heap_allocate(BYTES, 16, false, &zero);
+    assert_non_null(block);
+    assert_true(zero);
+    assert_true(runs_is_in_first_region(block));
+    assert_int_equal(mincore(block, BYTES, pages), 0);
+    for (unsigned i = 0; i < BYTES / 4096; i++)
+        resident |= pages[i] & 1;
+    assert_int_equal(resident, 0);
+    assert_false(firstregion_is_outgrown());
+}
+
+static void much_that_is_touched_outgrows_it(void **state)
+{
+    (void)state;
+    enum { BYTES = 1024, MUCH = 3 << 20 };
+    unsigned class = sizeclass_of(BYTES);
+    size_t n_bytes = 0;
+    for (; n_bytes < MUCH && !firstregion_is_outgrown(); n_bytes += BYTES) {
+        void *block;
+        assert_int_equal(span_take(0, class, &block, 1), 1);
+    }
+    assert_true(firstregion_is_outgrown());
+    /* From now on it gives nothing that was not in use. */
+    void *block;
+    for (unsigned i = 0; i < 2 * UNIT_BYTES / BYTES; i++)
+        assert_int_equal(span_take(0, class, &block, 1), 1);
+    assert_false(runs_is_in_first_region(block));
+}
+
+/* On huge pages a span of many units for one block would be a waste. */
+static void rare_blocks_take_no_span(void **state)
+{
+    (void)state;
+    bool zero;
+    enum { BYTES = 100000 };
+    unsigned class = sizeclass_of(BYTES), n_large = 0;
+    assert_true(firstregion_is_outgrown());
+    assert_true(sizeclasses[class].n_units > 2);
+    void *blocks[UNITS_PER_SUPERSLAB];
+    for (unsigned i = 0; i < UNITS_PER_SUPERSLAB; i++) {
+        blocks[i] = heap_allocate(BYTES, 16, false, &zero);
+        assert_non_null(blocks[i]);
+        n_large += window_class(blocks[i]) == CLASS_LARGE;
+        /* Once there is a span, there is no going back. */
+        assert_true(window_class(blocks[i]) == class || n_large == i + 1);
+    }
+    assert_int_equal(n_large, sizeclasses[class].n_units - 1);
+    /* It is a large block's place that it has, as long as it stays large. */
+    assert_ptr_equal(heap_resize(blocks[0], BYTES / 4), blocks[0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_classes_stay_in_small_pages),
+        cmocka_unit_test(large_blocks_go_elsewhere_alone),
+        cmocka_unit_test(wide_blocks_stay_untouched),
+        cmocka_unit_test(much_that_is_touched_outgrows_it),
+        cmocka_unit_test(rare_blocks_take_no_span),
+    };
+    return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
