@@ -94,6 +94,7 @@ void core_deinit(struct core *core)
     /* Ends the work in flight, and with it the last clients. */
     workers_free(core->workers);
     cgroup_unref(core->own_cgroup);
+    cgroups_deinit(&core->cgroups);
     if (core->workers)
         quota_deinit(&core->quota);
     store_deinit(&core->store);
