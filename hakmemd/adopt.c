@@ -11,6 +11,7 @@
 #include "common/check.h"
 #include "hakmemd/clock.h"
 #include "hakmemd/log.h"
+#include "hakmemd/turn.h"
 
 struct detached {
     struct list link; /* adopt.detached */
@@ -52,7 +53,9 @@ static void on_exit_of_client(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     give_up(data);
+    turn_end();
 }
 
 static void give_up_all(struct adopt *adopt)
@@ -68,10 +71,18 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     struct adopt *adopt = data;
-    if (!list_is_empty(&adopt->detached))
+    struct list *first;
+    turn_begin();
+    if (!list_is_empty(&adopt->detached) && !adopt->is_over) {
+        adopt->is_over = true;
         log_info(NULL, "%llu clients from before the restart did not come back",
                  (unsigned long long)adopt->stats->n_detached);
-    give_up_all(adopt);
+    }
+    for (bool more = true; more && (first = list_first(&adopt->detached)); more = turn_has_time())
+        give_up(list_entry(first, struct detached, link));
+    if (!list_is_empty(&adopt->detached))
+        evtimer_add(adopt->timer, &(struct timeval){0});
+    turn_end();
 }
 
 /* ---- taking over ---- */

@@ -192,11 +192,11 @@ static bool rouse(struct workers *workers, enum worker_urgency urgency)
     return false;
 }
 
-/* Calls done() of at most `n_max` jobs. True: that was not all. */
+/* Calls done() of at most `n_max` jobs. True: that may not have been all. */
 static bool call_done(struct workers *workers, size_t n_max)
 {
     struct list *all = &workers->to_be_done;
-    for (size_t n = 0; n < n_max; n++) {
+    for (size_t n = 0; n < n_max && (n == 0 || turn_has_time()); n++) {
         if (list_is_empty(all)) {
             /* A done() may submit again, and so finish another, when the threads are gone. */
             for (struct worker_job *job = take_all(&workers->finished); job; job = job->next)
