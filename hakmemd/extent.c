@@ -164,14 +164,14 @@ void extent_change_state(struct extent *extent, enum extent_state to)
 
 static void close_run(struct worker_job *job)
 {
-    struct extent *extent = list_entry(job, struct extent, work.job);
-    close(extent->fd);
-    extent->fd = -1;
+    close(list_entry(job, struct extent, work.job)->fd);
 }
 
 static void close_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
+    if (job->cancelled) /* the daemon ends */
+        close_run(job);
     extent->extents->stats->n_extents--;
     list_remove(&extent->hash_link);
     free(extent);
@@ -188,5 +188,7 @@ void extent_discard(struct extent *extent)
     extent_change_state(extent, EXTENT_DISCARDED);
     extent->work.job.run = close_run;
     extent->work.job.done = close_done;
-    workers_submit(extent->extents->workers, &extent->work.job, WORKER_URGENT);
+    /* Where one worker does it: thousands may go at a time, some milliseconds each if their pages
+     * are small, and must not hold up what is to be scrubbed or punched. */
+    workers_submit(extent->extents->workers, &extent->work.job, WORKER_BACKGROUND);
 }

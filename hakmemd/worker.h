@@ -18,7 +18,8 @@ struct event_base;
 struct workers;
 
 /* PROMPT: some microseconds' work that a program's next step may have to wait for. URGENT: perhaps
- * milliseconds' work on memory that is wanted back. BACKGROUND: what nobody has asked for yet. */
+ * milliseconds' work on memory that is wanted back. BACKGROUND: what nobody waits for: to make
+ * memory that has not been asked for, or to free some. */
 enum worker_urgency { WORKER_PROMPT, WORKER_URGENT, WORKER_BACKGROUND, WORKER_N_URGENCIES };
 
 /* Embedded in what it works on. */

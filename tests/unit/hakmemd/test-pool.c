@@ -1,7 +1,10 @@
 /* The stock and the way through it: filling, leasing, recycling, orphans, quotas, shrinking. */
 #include "fixture.h"
 
+#include <semaphore.h>
+
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 static struct lease_grant grants[CONN_MAX_FDS];
 static size_t n_grants;
@@ -28,7 +31,7 @@ static uint64_t granted_slabs(void)
 static bool is_settled(struct fixture *f)
 {
     return f->pool.n_jobs == 0 && f->pool.fresh_bytes >= f->pool.settings.min_bytes &&
-           f->stats.scrubbing_bytes == 0;
+           f->stats.scrubbing_bytes == 0 && !f->pool.sheds_fresh && f->pool.shed_recycled_ms == 0;
 }
 
 static void test_fills_to_the_minimum(void **state)
@@ -301,6 +304,63 @@ static void test_does_not_swing(void **state)
     fixture_free(f);
 }
 
+struct gate {
+    struct worker_job job;
+    sem_t begun;
+    sem_t open;
+    bool is_done;
+};
+
+static void wait_at_gate(struct worker_job *job)
+{
+    struct gate *gate = (struct gate *)(void *)job;
+    sem_post(&gate->begun);
+    sem_wait(&gate->open);
+}
+
+static void note_done(struct worker_job *job)
+{
+    ((struct gate *)(void *)job)->is_done = true;
+}
+
+/* A large stock is given back in slices of the loop's time, and by one worker: what is urgent
+ * passes it. */
+static void test_trim_in_slices(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 512 * MIB, 60000, 60000);
+    static struct gate held, urgent;
+    fixture_wait(f, is_settled(f));
+    pool_ask(&f->pool, 256 * MIB);
+    fixture_wait(f, f->pool.fresh_bytes >= 256 * MIB && f->pool.n_jobs == 0);
+    uint64_t n_extents = f->stats.n_extents, stock = f->stats.stock_bytes;
+    assert_true(n_extents > 32);
+    sem_init(&held.begun, 0, 0);
+    sem_init(&held.open, 0, 0);
+    held.job = (struct worker_job){.run = wait_at_gate, .done = note_done};
+    workers_submit(f->workers, &held.job, WORKER_BACKGROUND);
+    sem_wait(&held.begun);
+
+    turn_begin();
+    for (uint64_t until = clock_now_ns() + TURN_SHORT_US * 1000 + 1; clock_now_ns() < until;)
+        ;
+    assert_int_equal(pool_trim(&f->pool), stock);
+    turn_end();
+    assert_in_range(stock - f->stats.stock_bytes, 2 * MIB, 32 * MIB); /* one extent */
+    assert_true(pool_is_valid(&f->pool));
+    fixture_wait(f, f->stats.stock_bytes == 0);
+
+    sem_init(&urgent.begun, 0, 0);
+    sem_init(&urgent.open, 0, 1);
+    urgent.job = (struct worker_job){.run = wait_at_gate, .done = note_done};
+    workers_submit(f->workers, &urgent.job, WORKER_URGENT);
+    fixture_wait(f, urgent.is_done);
+    assert_int_equal(f->stats.n_extents, n_extents); /* still to be closed, all of them */
+    sem_post(&held.open);
+    fixture_wait(f, f->stats.n_extents == 0);
+    fixture_free(f);
+}
+
 static void test_prewarm_measures(void **state)
 {
     (void)state;
@@ -347,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_does_not_swing),
+        cmocka_unit_test(test_trim_in_slices),
         cmocka_unit_test(test_prewarm_measures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
