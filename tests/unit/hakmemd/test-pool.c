@@ -142,6 +142,33 @@ static void test_recycled_for_its_user_alone(void **state)
     fixture_free(f);
 }
 
+/* What comes round is demand for room on the shelves alone: nothing is made for it. */
+static void test_recycled_is_no_fresh_demand(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    const struct demand *demand = &f->pool.demand;
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 16, 16), 0);
+    close_grants();
+    unsigned order = extent_order(16);
+    uint64_t fresh = demand->bytes[0][order], fresh_peak = demand->fresh_peak_bytes;
+    assert_int_equal(fresh, 32 * MIB);
+    for (unsigned i = 0; i < 16; i++) {
+        assert_true(lease_return(&f->leases, c.client, grants[0].extent->id));
+        fixture_wait(f, f->pool.recycled_bytes == 32 * MIB);
+        uint64_t second = demand->second_bytes;
+        assert_int_equal(lease(f, &c, 16, 16), 0);
+        close_grants();
+        assert_int_equal(demand->second_bytes, second + 32 * MIB);
+        assert_true(demand->bytes[0][order] <= fresh && demand->fresh_peak_bytes <= fresh_peak);
+    }
+    assert_int_equal(f->stats.reused_bytes_total, 16 * 32 * MIB);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 static void test_recycled_grows_old(void **state)
 {
     (void)state;
@@ -400,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_no_stock_at_all),
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_recycled_for_its_user_alone),
+        cmocka_unit_test(test_recycled_is_no_fresh_demand),
         cmocka_unit_test(test_recycled_grows_old),
         cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_limits),
