@@ -151,14 +151,10 @@ static void adopt_extent(struct adopt *adopt, const struct store_record *record,
         return;
     }
     if (!client || client_readd_extent(client, extent, record->first_slot) < 0) {
-        if (record->kind == STORE_LEASE) /* nobody's lease any more */
-            store_change(adopt->store, &extent->stored,
-                         &(struct store_record){.kind = STORE_ORPHAN,
-                                                .id = extent->id,
-                                                .uid = record->uid,
-                                                .n_slots = extent->n_slabs,
-                                                .huge_slabs = extent->huge_slabs,
-                                                .backing = record->backing});
+        if (record->kind == STORE_LEASE) { /* nobody's lease any more */
+            struct store_record orphan = extent_record(extent, STORE_ORPHAN, record->uid);
+            store_change(adopt->store, &extent->stored, &orphan);
+        }
         scrub_accept(adopt->leases->scrub, extent);
     }
 }

@@ -18,8 +18,9 @@ static struct list *bucket(struct extents *extents, uint64_t id)
 }
 
 void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
-                  struct store *store)
+                  struct store *store, const struct topology *topology)
 {
+    extents->topology = topology;
     extents->stats = stats;
     extents->workers = workers;
     extents->store = store;
@@ -77,11 +78,25 @@ int extent_adopt(struct extents *extents, const struct store_record *record, uin
         return -ENOMEM;
     enter(extents, extent, record->id, record->n_slots, (enum extent_backing)record->backing);
     extent->fd = fd;
+    unsigned node = topology_node_of_id(extents->topology, (int)record->node_plus_one - 1);
+    extent->node = node == TOPOLOGY_ANY_NODE ? 0 : node;
     extent->huge_slabs = (uint16_t)record->huge_slabs & extent_all_slabs(extent);
     extent->paid_slabs = extent_all_slabs(extent); /* not known: the kernel charges somebody */
     store_keep(extents->store, index, &extent->stored);
     *extent_out = extent;
     return 0;
+}
+
+struct store_record extent_record(const struct extent *extent, enum store_kind kind, uid_t uid)
+{
+    const struct topology *topology = extent->extents->topology;
+    return (struct store_record){.kind = kind,
+                                 .id = extent->id,
+                                 .uid = uid,
+                                 .n_slots = extent->n_slabs,
+                                 .huge_slabs = extent->huge_slabs,
+                                 .backing = extent->work.backing,
+                                 .node_plus_one = (uint32_t)topology->nodes[extent->node].id + 1};
 }
 
 struct extent *extent_find(struct extents *extents, uint64_t id)
