@@ -12,12 +12,14 @@
 
 #define atomic_load_relaxed(p)      __atomic_load_n((p), __ATOMIC_RELAXED)
 #define atomic_load_acquire(p)      __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_load_seq_cst(p)      __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define atomic_store_relaxed(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define atomic_store_release(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define atomic_add_relaxed(p, v)    __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
 #define atomic_sub_relaxed(p, v)    __atomic_sub_fetch((p), (v), __ATOMIC_RELAXED)
 #define atomic_swap_acquire(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
 #define atomic_swap_release(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
+#define atomic_swap_seq_cst(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 #define atomic_or_relaxed(p, v)     __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 
 /* Strong compare-and-swap; on failure *expected holds the value seen. */
@@ -27,6 +29,8 @@
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
 #define atomic_cas_acq_rel(p, expected, v)                                                         \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
+#define atomic_cas_seq_cst(p, expected, v)                                                         \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
 
 /* Earlier loads come before later accesses; earlier accesses before later stores. Spelt out, since
  * ThreadSanitizer's compiler will not have the builtin; x86 keeps both orders by itself. */

@@ -209,7 +209,8 @@ static void check_limits(struct doctor_report *report, const Hakmem__PoolReply *
                "%" PRIu64 " of %" PRIu64 " used; each extent needs one", pool->fd_used,
                pool->fd_limit);
 
-    char source[32];
+    char source[32], psi[512];
+    snprintf(psi, sizeof(psi), "%.256s/pressure/memory", doctor_root(pool->host_proc, "/proc"));
     output_clean(pool->pressure_source, source, sizeof(source));
     if (strcmp(source, "psi") == 0)
         doctor_add(report, DOCTOR_OK, "pressure", NULL, "noticed by PSI");
@@ -219,7 +220,7 @@ static void check_limits(struct doctor_report *report, const Hakmem__PoolReply *
                    "the daemon cannot notice memory pressure");
     else
         doctor_add(report, DOCTOR_WARNING, "pressure",
-                   access("/proc/pressure/memory", F_OK) == 0
+                   access(psi, F_OK) == 0
                        ? "Linux 6.4 or later, or AmbientCapabilities=CAP_SYS_RESOURCE and "
                          "CapabilityBoundingSet=CAP_SYS_RESOURCE in hakmemd.service"
                        : "boot with psi=1",
@@ -250,7 +251,7 @@ static bool check_pool(struct doctor_report *report, struct session *session, ui
                output_size(pool->target_bytes, target));
     check_backing(report, pool);
     check_limits(report, pool);
-    doctor_check_cgroup(report, daemon_pid, pool->max_bytes);
+    doctor_check_cgroup(report, daemon_pid, pool);
     return true;
 }
 

@@ -24,6 +24,11 @@ void doctor_add(struct doctor_report *report, enum doctor_verdict verdict, const
     va_end(arguments);
 }
 
+const char *doctor_root(const char *said, const char *usual)
+{
+    return said && said[0] ? said : usual;
+}
+
 int doctor_read_line(const char *path, char *line, size_t n_bytes)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

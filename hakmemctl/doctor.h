@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "hakmemctl/command.h"
+#include "proto/wire.h"
 
 enum doctor_verdict { DOCTOR_OK, DOCTOR_WARNING, DOCTOR_PROBLEM };
 
@@ -38,12 +39,17 @@ int doctor_read_number(const char *path, uint64_t *value);
 /* First line of a file: 0, or a negative errno. */
 int doctor_read_line(const char *path, char *line, size_t n_bytes);
 
+/* Where the daemon, as it says, looks for /proc ("host.proc") or /sys; `usual` for one that does
+ * not say. */
+const char *doctor_root(const char *said, const char *usual);
+
 /* The kernel and the installation: what can be seen without a daemon. */
 void doctor_check_host(struct doctor_report *report);
 
-/* The memory limit of the cgroup that the daemon is in, against what its stock may grow to. */
+/* The memory limit of the cgroup that the daemon is in, against what its stock may grow to. Looked
+ * for where the daemon does: host.proc and host.sys. */
 void doctor_check_cgroup(struct doctor_report *report, uint32_t daemon_pid,
-                         uint64_t pool_max_bytes);
+                         const Hakmem__PoolReply *pool);
 
 /* The daemon: reachable, answering, leasing, and what it counted. */
 void doctor_check_daemon(struct doctor_report *report, const struct invocation *invocation);

@@ -11,6 +11,7 @@
 #include "common/check.h"
 #include "hakmemd/clock.h"
 #include "hakmemd/log.h"
+#include "hakmemd/turn.h"
 
 struct detached {
     struct list link; /* adopt.detached */
@@ -52,7 +53,9 @@ static void on_exit_of_client(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
+    turn_begin();
     give_up(data);
+    turn_end();
 }
 
 static void give_up_all(struct adopt *adopt)
@@ -68,10 +71,18 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     struct adopt *adopt = data;
-    if (!list_is_empty(&adopt->detached))
+    struct list *first;
+    turn_begin();
+    if (!list_is_empty(&adopt->detached) && !adopt->is_over) {
+        adopt->is_over = true;
         log_info(NULL, "%llu clients from before the restart did not come back",
                  (unsigned long long)adopt->stats->n_detached);
-    give_up_all(adopt);
+    }
+    for (bool more = true; more && (first = list_first(&adopt->detached)); more = turn_has_time())
+        give_up(list_entry(first, struct detached, link));
+    if (!list_is_empty(&adopt->detached))
+        evtimer_add(adopt->timer, &(struct timeval){0});
+    turn_end();
 }
 
 /* ---- taking over ---- */
@@ -140,14 +151,10 @@ static void adopt_extent(struct adopt *adopt, const struct store_record *record,
         return;
     }
     if (!client || client_readd_extent(client, extent, record->first_slot) < 0) {
-        if (record->kind == STORE_LEASE) /* nobody's lease any more */
-            store_change(adopt->store, &extent->stored,
-                         &(struct store_record){.kind = STORE_ORPHAN,
-                                                .id = extent->id,
-                                                .uid = record->uid,
-                                                .n_slots = extent->n_slabs,
-                                                .huge_slabs = extent->huge_slabs,
-                                                .backing = record->backing});
+        if (record->kind == STORE_LEASE) { /* nobody's lease any more */
+            struct store_record orphan = extent_record(extent, STORE_ORPHAN, record->uid);
+            store_change(adopt->store, &extent->stored, &orphan);
+        }
         scrub_accept(adopt->leases->scrub, extent);
     }
 }

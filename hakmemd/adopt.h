@@ -31,6 +31,7 @@ struct adopt {
     struct store *store;
     struct stats *stats;
     struct event *timer;
+    bool is_over;         /* nobody is waited for any more */
     struct list detached; /* detached.link */
 };
 

@@ -10,9 +10,16 @@
 #include "common/check.h"
 #include "hakmemd/clock.h"
 
-#define FRESH_MS        20   /* how old a figure may be where there is a limit */
-#define FRESH_LOOSE_MS  5000 /* and where there was none */
-#define RESERVE_SHIFT   3    /* an eighth of the limit */
+/* How old a figure may be where there is no limit; where there is one, as long as a program would
+ * take to touch what room is left, at ROOM_PER_MS, within bounds. */
+#define FRESH_LOOSE_MS 5000
+#define FRESH_MIN_MS   20
+#define FRESH_MAX_MS   1000
+#define ROOM_PER_MS    ((uint64_t)4 << 20)
+/* Groups without a client are remembered for so long, and at most so many. */
+#define UNUSED_MS       5000
+#define N_UNUSED_MAX    64
+#define RESERVE_SHIFT   3 /* an eighth of the limit */
 #define UNLIMITED_BYTES (UINT64_C(1) << 60)
 #define MOUNT_BYTES     (HOST_ROOT_BYTES + 64)
 
@@ -28,7 +35,9 @@ static const struct version version_1 = {"memory.limit_in_bytes", "memory.usage_
 static const struct version version_2 = {"memory.max", "memory.current", "inactive_file %llu"};
 
 struct cgroup {
-    struct list link; /* cgroups.buckets[] */
+    struct list link;        /* cgroups.buckets[] */
+    struct list unused_link; /* cgroups.unused, while nobody refers to it */
+    uint64_t unused_ms;      /* since when */
     struct cgroups *cgroups;
     struct cgroup *parent; /* holds a reference; NULL: the mount's root */
     unsigned n_refs;
@@ -50,6 +59,8 @@ void cgroups_init(struct cgroups *cgroups, const struct host *host)
     cgroups->host = host;
     for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
         list_init(&cgroups->buckets[i]);
+    list_init(&cgroups->unused);
+    cgroups->n_unused = 0;
 }
 
 /* ---- the kernel's figures ---- */
@@ -106,6 +117,37 @@ static void refresh(struct cgroup *cgroup)
         cgroup->usage_bytes = usage > cache ? usage - cache : 0;
     if (cgroup->usage_bytes > before)
         keep_promise(cgroup, cgroup->usage_bytes - before);
+}
+
+static uint64_t add_capped(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+/* What counts against the limit: there is one. */
+static uint64_t used_bytes(const struct cgroup *cgroup)
+{
+    uint64_t used = add_capped(cgroup->usage_bytes, cgroup->taken_bytes);
+    if (!cgroup->holds_daemon)
+        used = add_capped(used, cgroup->leased_bytes);
+    used = add_capped(used, cgroup->promised_bytes);
+    return add_capped(used, cgroup->limit_bytes >> RESERVE_SHIFT);
+}
+
+static uint64_t fresh_ms(const struct cgroup *cgroup)
+{
+    if (cgroup->limit_bytes == UINT64_MAX)
+        return FRESH_LOOSE_MS;
+    uint64_t used = used_bytes(cgroup);
+    uint64_t ms = used < cgroup->limit_bytes ? (cgroup->limit_bytes - used) / ROOM_PER_MS : 0;
+    return ms < FRESH_MIN_MS ? FRESH_MIN_MS : ms > FRESH_MAX_MS ? FRESH_MAX_MS : ms;
+}
+
+static void refresh_if_old(struct cgroup *cgroup)
+{
+    if (clock_now_ms() - cgroup->read_ms >= fresh_ms(cgroup))
+        refresh(cgroup);
 }
 
 /* ---- finding a process's group ---- */
@@ -229,9 +271,46 @@ static struct cgroup *make(struct cgroups *cgroups, const struct version *versio
     cgroup->version = version;
     cgroup->mount_length = mount_length;
     strcpy(cgroup->path, path);
+    list_init(&cgroup->unused_link);
     list_push_front(bucket(cgroups, path), &cgroup->link);
     refresh(cgroup);
     return cgroup;
+}
+
+static void use_again(struct cgroup *cgroup)
+{
+    list_remove(&cgroup->unused_link);
+    cgroup->cgroups->n_unused--;
+    for (; cgroup; cgroup = cgroup->parent)
+        refresh_if_old(cgroup);
+}
+
+/* The one longest unused; its parent may be unused from now on. */
+static void forget_one(struct cgroups *cgroups)
+{
+    struct cgroup *cgroup = list_entry(cgroups->unused.next, struct cgroup, unused_link);
+    list_remove(&cgroup->unused_link);
+    cgroups->n_unused--;
+    list_remove(&cgroup->link);
+    cgroup_unref(cgroup->parent);
+    free(cgroup);
+}
+
+static void forget_old(struct cgroups *cgroups)
+{
+    uint64_t now_ms = clock_now_ms();
+    while (!list_is_empty(&cgroups->unused)) {
+        const struct cgroup *first = list_entry(cgroups->unused.next, struct cgroup, unused_link);
+        if (cgroups->n_unused <= N_UNUSED_MAX && now_ms - first->unused_ms < UNUSED_MS)
+            break;
+        forget_one(cgroups);
+    }
+}
+
+void cgroups_deinit(struct cgroups *cgroups)
+{
+    while (cgroups->host && !list_is_empty(&cgroups->unused))
+        forget_one(cgroups);
 }
 
 /*
@@ -251,7 +330,8 @@ static struct cgroup *get_by_path(struct cgroups *cgroups, const struct version 
             cgroup_unref(lowest);
             return NULL;
         }
-        cgroup->n_refs++;
+        if (cgroup->n_refs++ == 0 && is_known)
+            use_again(cgroup);
         if (below)
             below->parent = cgroup;
         if (!lowest)
@@ -269,6 +349,7 @@ struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid)
     char path[PATH_MAX];
     size_t mount_length;
     const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
+    forget_old(cgroups);
     return version ? get_by_path(cgroups, version, path, mount_length) : NULL;
 }
 
@@ -282,38 +363,23 @@ struct cgroup *cgroups_get_own(struct cgroups *cgroups)
 
 void cgroup_unref(struct cgroup *cgroup)
 {
-    while (cgroup && --cgroup->n_refs == 0) {
-        struct cgroup *parent = cgroup->parent;
-        check_or_trap(cgroup->leased_bytes == 0 && cgroup->unpaid_bytes == 0);
-        list_remove(&cgroup->link);
-        free(cgroup);
-        cgroup = parent;
-    }
+    if (!cgroup || --cgroup->n_refs > 0)
+        return;
+    check_or_trap(cgroup->leased_bytes == 0 && cgroup->unpaid_bytes == 0);
+    cgroup->unused_ms = clock_now_ms();
+    list_push_back(&cgroup->cgroups->unused, &cgroup->unused_link);
+    cgroup->cgroups->n_unused++;
 }
 
 /* ---- room ---- */
-
-static uint64_t add_capped(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
 
 static bool level_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_payer payer)
 {
     if (payer == CGROUP_DAEMON_PAYS && cgroup->holds_daemon)
         return true; /* they count there already */
-    uint64_t fresh_ms = cgroup->limit_bytes == UINT64_MAX ? FRESH_LOOSE_MS : FRESH_MS;
-    if (clock_now_ms() - cgroup->read_ms >= fresh_ms)
-        refresh(cgroup);
-    if (cgroup->limit_bytes == UINT64_MAX)
-        return true;
-    uint64_t used = add_capped(cgroup->usage_bytes, cgroup->taken_bytes);
-    if (!cgroup->holds_daemon)
-        used = add_capped(used, cgroup->leased_bytes);
-    used = add_capped(used, cgroup->promised_bytes);
-    used = add_capped(used, cgroup->limit_bytes >> RESERVE_SHIFT);
-    return add_capped(used, n_bytes) <= cgroup->limit_bytes;
+    refresh_if_old(cgroup);
+    return cgroup->limit_bytes == UINT64_MAX ||
+           add_capped(used_bytes(cgroup), n_bytes) <= cgroup->limit_bytes;
 }
 
 bool cgroup_has_room(struct cgroup *cgroup, uint64_t n_bytes, enum cgroup_payer payer)

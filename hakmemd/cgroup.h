@@ -10,8 +10,9 @@
  * already); and what they lease of pages that do not exist yet, until the kernel's figure has grown
  * by as much. An eighth of a limit is left alone, for what a program needs besides.
  *
- * The kernel's figures are read again at most every few milliseconds; what is taken meanwhile is
- * counted here.
+ * The kernel's figures are read again when they are too old for the room that is left; what is
+ * taken meanwhile is counted here. A group is known for some seconds after its last client has
+ * gone, so that programs which come and go by the thousand cost no reading each.
  *
  * Invariant: what a group is known to lease is the sum over the clients in it and in the groups
  * below it. Groups are shared by the clients in them, and counted. Loop thread only.
@@ -31,6 +32,8 @@
 struct cgroups {
     const struct host *host;
     struct list buckets[CGROUPS_N_BUCKETS]; /* cgroup.link */
+    struct list unused;                     /* cgroup.unused_link, the longest unused first */
+    unsigned n_unused;
 };
 
 struct cgroup;
@@ -43,6 +46,8 @@ enum cgroup_payer {
 
 /* `host` is borrowed. */
 void cgroups_init(struct cgroups *cgroups, const struct host *host);
+/* Forgets the groups that nobody refers to any more. Of one that was never initialised: nothing. */
+void cgroups_deinit(struct cgroups *cgroups);
 
 /* A reference to the group that the process is in now, or NULL: not to be known. */
 struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid);

@@ -75,19 +75,12 @@ static void record_client(struct client *client, int ledger_fd)
  * by the next daemon: so the client does not outlive this one. */
 static void record_extent(struct client *client, struct extent *extent)
 {
-    struct store_record record = {.kind = STORE_LEASE,
-                                  .owner = client->stored.index,
-                                  .id = extent->id,
-                                  .owner_id = client->id,
-                                  .uid = client->uid,
-                                  .n_slots = extent->n_slabs,
-                                  .first_slot = extent->first_slot,
-                                  .huge_slabs = extent->huge_slabs,
-                                  .backing = extent->work.backing};
-    if (client->stored.index == 0) {
-        record.kind = STORE_ORPHAN;
-        record.owner = 0;
-    }
+    bool is_kept = client->stored.index != 0;
+    struct store_record record =
+        extent_record(extent, is_kept ? STORE_LEASE : STORE_ORPHAN, client->uid);
+    record.owner = client->stored.index;
+    record.owner_id = client->id;
+    record.first_slot = extent->first_slot;
     if (extent->stored.index > 0)
         store_change(client->store, &extent->stored, &record);
     else if (store_is_on(client->store) &&
@@ -97,12 +90,7 @@ static void record_extent(struct client *client, struct extent *extent)
 
 static void record_leaving(struct client *client, struct extent *extent)
 {
-    struct store_record record = {.kind = STORE_ORPHAN,
-                                  .id = extent->id,
-                                  .uid = client->uid,
-                                  .n_slots = extent->n_slabs,
-                                  .huge_slabs = extent->huge_slabs,
-                                  .backing = extent->work.backing};
+    struct store_record record = extent_record(extent, STORE_ORPHAN, client->uid);
     store_change(client->store, &extent->stored, &record);
 }
 

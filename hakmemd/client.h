@@ -32,6 +32,7 @@ struct client {
     char program[64]; /* see client_program() */
     uint64_t connected_ms;
     uint64_t held_bytes;
+    unsigned reclaim_round; /* reclaim.c's: the last that it was looked at in */
     struct quota_user *user;
     struct cgroup *cgroup;          /* or NULL */
     unsigned node;                  /* of its last request's processor; may be TOPOLOGY_ANY_NODE */

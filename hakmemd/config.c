@@ -362,6 +362,7 @@ static uint64_t own_limit_bytes(const struct host *host)
     struct cgroup *own = cgroups_get(&cgroups, getpid());
     uint64_t limit_bytes = cgroup_limit_bytes(own);
     cgroup_unref(own);
+    cgroups_deinit(&cgroups);
     return limit_bytes;
 }
 

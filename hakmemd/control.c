@@ -163,6 +163,8 @@ void control_pool(struct control *control, struct control_reply *memory, Hakmem_
     out->shmem_enabled = memory->shmem_enabled;
     out->pressure_source = (char *)signs_source(&control->pressure->signs);
     out->pressure_sources = (char *)signs_description(&control->pressure->signs);
+    out->host_proc = (char *)control->cgroups->host->proc;
+    out->host_sys = (char *)control->cgroups->host->sys;
     out->fd_limit = control->stats->fd_limit;
     out->fd_used = stats_fds_used(control->stats);
     out->lease_rate_bytes_per_second = pool->demand.rate_bytes;

@@ -16,12 +16,12 @@ static int init_stock(struct core *core, const struct core_settings *settings,
         r = store_init(&core->store, settings->store_after_ms, passed, core->base, &core->stats);
     if (r < 0)
         return r;
-    extents_init(&core->extents, &core->stats, core->workers, &core->store);
     ledgers_init(&core->ledgers, core->workers, &core->store, &core->stats);
     if (settings->topology)
         core->topology = *settings->topology;
     else
         topology_init(&core->topology, &core->host);
+    extents_init(&core->extents, &core->stats, core->workers, &core->store, &core->topology);
     cgroups_init(&core->cgroups, &core->host);
     if (settings->heeds_own_cgroup)
         core->own_cgroup = cgroups_get_own(&core->cgroups);
@@ -94,6 +94,7 @@ void core_deinit(struct core *core)
     /* Ends the work in flight, and with it the last clients. */
     workers_free(core->workers);
     cgroup_unref(core->own_cgroup);
+    cgroups_deinit(&core->cgroups);
     if (core->workers)
         quota_deinit(&core->quota);
     store_deinit(&core->store);

@@ -18,8 +18,9 @@ static struct list *bucket(struct extents *extents, uint64_t id)
 }
 
 void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
-                  struct store *store)
+                  struct store *store, const struct topology *topology)
 {
+    extents->topology = topology;
     extents->stats = stats;
     extents->workers = workers;
     extents->store = store;
@@ -77,11 +78,25 @@ int extent_adopt(struct extents *extents, const struct store_record *record, uin
         return -ENOMEM;
     enter(extents, extent, record->id, record->n_slots, (enum extent_backing)record->backing);
     extent->fd = fd;
+    unsigned node = topology_node_of_id(extents->topology, (int)record->node_plus_one - 1);
+    extent->node = node == TOPOLOGY_ANY_NODE ? 0 : node;
     extent->huge_slabs = (uint16_t)record->huge_slabs & extent_all_slabs(extent);
     extent->paid_slabs = extent_all_slabs(extent); /* not known: the kernel charges somebody */
     store_keep(extents->store, index, &extent->stored);
     *extent_out = extent;
     return 0;
+}
+
+struct store_record extent_record(const struct extent *extent, enum store_kind kind, uid_t uid)
+{
+    const struct topology *topology = extent->extents->topology;
+    return (struct store_record){.kind = kind,
+                                 .id = extent->id,
+                                 .uid = uid,
+                                 .n_slots = extent->n_slabs,
+                                 .huge_slabs = extent->huge_slabs,
+                                 .backing = extent->work.backing,
+                                 .node_plus_one = (uint32_t)topology->nodes[extent->node].id + 1};
 }
 
 struct extent *extent_find(struct extents *extents, uint64_t id)
@@ -164,14 +179,14 @@ void extent_change_state(struct extent *extent, enum extent_state to)
 
 static void close_run(struct worker_job *job)
 {
-    struct extent *extent = list_entry(job, struct extent, work.job);
-    close(extent->fd);
-    extent->fd = -1;
+    close(list_entry(job, struct extent, work.job)->fd);
 }
 
 static void close_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
+    if (job->cancelled) /* the daemon ends */
+        close_run(job);
     extent->extents->stats->n_extents--;
     list_remove(&extent->hash_link);
     free(extent);
@@ -188,5 +203,7 @@ void extent_discard(struct extent *extent)
     extent_change_state(extent, EXTENT_DISCARDED);
     extent->work.job.run = close_run;
     extent->work.job.done = close_done;
-    workers_submit(extent->extents->workers, &extent->work.job, WORKER_URGENT);
+    /* Where one worker does it: thousands may go at a time, some milliseconds each if their pages
+     * are small, and must not hold up what is to be scrubbed or punched. */
+    workers_submit(extent->extents->workers, &extent->work.job, WORKER_BACKGROUND);
 }

@@ -110,13 +110,14 @@ struct extent {
 struct extents {
     struct stats *stats;
     struct workers *workers;
-    struct store *store; /* borrowed; may be off */
+    struct store *store;             /* borrowed; may be off */
+    const struct topology *topology; /* borrowed */
     uint64_t last_id;
     struct list buckets[EXTENTS_N_BUCKETS];
 };
 
 void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
-                  struct store *store);
+                  struct store *store, const struct topology *topology);
 
 /* A NEW extent without pages. 0, -EMFILE (too few descriptors left), or another negative errno. */
 int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,
@@ -139,6 +140,9 @@ void extent_change_state(struct extent *extent, enum extent_state to);
 /* The end of it from any state: off its list, uncharged, closed on a worker (freeing many pages
  * takes a while). */
 void extent_discard(struct extent *extent);
+
+/* What the next daemon is to know of an extent: of this kind, nobody's. */
+struct store_record extent_record(const struct extent *extent, enum store_kind kind, uid_t uid);
 
 static inline uint64_t extent_bytes(const struct extent *extent)
 {

@@ -471,6 +471,8 @@ static void on_grown_up(evutil_socket_t fd, short what, void *data)
     turn_begin();
     uint64_t born_ms = clock_now_ms() - YOUNG_MS;
     for (unsigned n = 0; n < GROWN_UP_A_TURN && (first = list_first(&peers->young)); n++) {
+        if (n > 0 && !turn_has_time())
+            break;
         struct peer *peer = list_entry(first, struct peer, young_link);
         if (peer->accepted_ms > born_ms)
             break;

@@ -17,7 +17,8 @@
 #define TICK_MS     1000
 #define N_JOBS_MAX  2 /* one being run, one waiting: more would be decided too early */
 #define RETRY_MS    5000
-#define SLACK_SHIFT 2  /* a quarter of the target may be left lying above it */
+#define SLACK_SHIFT 2 /* a quarter of the target may be left lying above it */
+#define SHED_A_TURN 16
 #define LOOK_MAX    32 /* of a shelf, for an extent that is on the client's node */
 
 static void refill(struct pool *pool);
@@ -389,44 +390,96 @@ bool pool_drop_one_recycled(struct pool *pool, struct quota_user *user)
     return false;
 }
 
-static uint64_t drop_recycled(struct pool *pool, uint64_t due_ms)
+/* ---- giving back: in slices, since it can be all of a large stock ---- */
+
+static bool drop_recycled(struct pool *pool)
 {
-    uint64_t n_bytes = 0;
-    list_for_each_safe(it, &pool->recycled)
-    {
-        struct extent *extent = list_entry(it, struct extent, age_link);
-        if (extent->due_ms > due_ms)
-            break;
-        n_bytes += extent_bytes(extent);
-        extent_discard(take_off(pool, extent));
-    }
-    return n_bytes;
+    struct list *first = list_first(&pool->recycled);
+    struct extent *oldest = first ? list_entry(first, struct extent, age_link) : NULL;
+    if (!oldest || oldest->due_ms > pool->shed_recycled_ms)
+        return false;
+    extent_discard(take_off(pool, oldest));
+    return true;
 }
 
-/* ---- giving back ---- */
+/* The coldest of one node and order of which there is more than wanted. */
+static bool drop_fresh(struct pool *pool, uint64_t n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS])
+{
+    for (unsigned node = 0; pool->sheds_fresh && node < pool->topology->n_nodes; node++) {
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
+            if (pool->n_fresh[node][order] <= n_wanted[node][order])
+                continue;
+            struct list *coldest = pool->fresh[node][order].prev;
+            extent_discard(take_off(pool, list_entry(coldest, struct extent, link)));
+            return true;
+        }
+    }
+    return false;
+}
 
-/* Down to what is wanted, by the same plan as find_neediest()'s: what is dropped is not made again.
+/*
+ * One slice of what is to go; the rest comes by shed_event. Fresh stock goes down to what is wanted
+ * at that moment, by the same plan as find_neediest()'s: what is dropped is not made again.
  */
-static uint64_t drop_fresh(struct pool *pool)
+static void shed(struct pool *pool)
+{
+    uint64_t n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
+    unsigned n = 0;
+    plan(pool, 0, n_wanted);
+    while (drop_recycled(pool) || drop_fresh(pool, n_wanted)) {
+        if (++n == SHED_A_TURN || !turn_has_time()) {
+            if (pool->shed_event)
+                event_active(pool->shed_event, EV_TIMEOUT, 0);
+            return;
+        }
+    }
+    pool->shed_recycled_ms = 0;
+    pool->sheds_fresh = false;
+}
+
+/* Begins to drop what has been on a shelf until `recycled_ms`, and if told to, fresh stock. */
+static void begin_shedding(struct pool *pool, uint64_t recycled_ms, bool fresh)
+{
+    if (recycled_ms > pool->shed_recycled_ms)
+        pool->shed_recycled_ms = recycled_ms;
+    pool->sheds_fresh |= fresh;
+    if (pool->shed_event && !event_pending(pool->shed_event, EV_TIMEOUT, NULL))
+        shed(pool);
+}
+
+/* All that is on a shelf now, and nothing that comes later. */
+static uint64_t recycled_by_now(const struct pool *pool)
+{
+    return clock_now_ms() + pool->settings.recycled_ms;
+}
+
+static uint64_t surplus_bytes(const struct pool *pool)
 {
     uint64_t n_bytes = 0, n_wanted[TOPOLOGY_MAX_NODES][POOL_N_ORDERS];
     plan(pool, 0, n_wanted);
-    for (unsigned node = 0; node < pool->topology->n_nodes; node++) {
-        for (unsigned order = 0; order < POOL_N_ORDERS; order++) {
-            while (pool->n_fresh[node][order] > n_wanted[node][order]) {
-                struct list *coldest = pool->fresh[node][order].prev;
-                n_bytes += order_bytes(order);
-                extent_discard(take_off(pool, list_entry(coldest, struct extent, link)));
-            }
-        }
-    }
+    for (unsigned node = 0; node < pool->topology->n_nodes; node++)
+        for (unsigned order = 0; order < POOL_N_ORDERS; order++)
+            if (pool->n_fresh[node][order] > n_wanted[node][order])
+                n_bytes +=
+                    (pool->n_fresh[node][order] - n_wanted[node][order]) * order_bytes(order);
     return n_bytes;
 }
 
 uint64_t pool_trim(struct pool *pool)
 {
     demand_forget(&pool->demand);
-    return drop_recycled(pool, UINT64_MAX) + drop_fresh(pool);
+    uint64_t n_bytes = pool->recycled_bytes + surplus_bytes(pool);
+    begin_shedding(pool, recycled_by_now(pool), true);
+    return n_bytes;
+}
+
+static void on_shed(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    turn_begin();
+    shed(data);
+    turn_end();
 }
 
 static void shrink(struct pool *pool)
@@ -436,12 +489,10 @@ static void shrink(struct pool *pool)
     uint64_t slack = demand_is_over(&pool->demand)
                          ? SUPERSLAB_BYTES - 1
                          : (target >> SLACK_SHIFT) + order_bytes(EXTENT_MAX_ORDER);
-    if (pool->mode >= POOL_NO_SPARE)
-        drop_recycled(pool, UINT64_MAX);
     if (pool->mode >= POOL_MINIMUM) /* what is dropped now is not to be made again unasked */
         demand_forget(&pool->demand);
-    if (pool->mode >= POOL_NO_SPARE || pool->fresh_bytes > target + slack)
-        drop_fresh(pool);
+    begin_shedding(pool, pool->mode >= POOL_NO_SPARE ? recycled_by_now(pool) : clock_now_ms(),
+                   pool->mode >= POOL_NO_SPARE || pool->fresh_bytes > target + slack);
 }
 
 static void on_refill(evutil_socket_t fd, short what, void *data)
@@ -457,7 +508,6 @@ void pool_tick(struct pool *pool)
 {
     demand_fade(&pool->demand);
     fairshare_fade(&pool->fairshare);
-    drop_recycled(pool, clock_now_ms());
     shrink(pool);
     refill(pool);
     schedule_tick(pool);
@@ -521,7 +571,8 @@ int pool_init(struct pool *pool, const struct pool_settings *settings, struct ev
     fairshare_init(&pool->fairshare);
     pool->tick_event = evtimer_new(base, on_tick, pool);
     pool->refill_event = evtimer_new(base, on_refill, pool);
-    if (!pool->tick_event || !pool->refill_event)
+    pool->shed_event = evtimer_new(base, on_shed, pool);
+    if (!pool->tick_event || !pool->refill_event || !pool->shed_event)
         return -ENOMEM;
     refill(pool);
     return 0;
@@ -532,12 +583,17 @@ void pool_deinit(struct pool *pool)
     if (!pool->extents) /* never initialised */
         return;
     pool->mode = POOL_CLOSED;
-    pool_trim(pool);
+    begin_shedding(pool, UINT64_MAX, true);
+    while (pool->sheds_fresh)
+        shed(pool);
     fairshare_deinit(&pool->fairshare);
     if (pool->tick_event)
         event_free(pool->tick_event);
     if (pool->refill_event)
         event_free(pool->refill_event);
+    if (pool->shed_event)
+        event_free(pool->shed_event);
+    pool->shed_event = NULL;
     pool->tick_event = NULL;
     pool->refill_event = NULL;
 }

@@ -62,6 +62,9 @@ struct pool {
     struct stats *stats;
     struct event *tick_event; /* pending only while there is something to age */
     struct event *refill_event;
+    struct event *shed_event;  /* active while there is more to drop than one slice */
+    uint64_t shed_recycled_ms; /* what was to leave its shelf by then is to go */
+    bool sheds_fresh;          /* and fresh stock that is not wanted */
     enum pool_mode mode;
     bool hugetlb_failed; /* fall back to 2 MiB shmem pages until the next reload */
 
@@ -128,8 +131,8 @@ bool pool_drop_one_recycled(struct pool *pool, struct quota_user *user);
 /* Wants this much in stock for a while, as if it had been asked for. The target, bounded by
  * pool.max, is returned. */
 uint64_t pool_ask(struct pool *pool, uint64_t n_bytes);
-/* Forgets the demand, discards what is recycled, and fresh stock down to pool.min. Bytes released.
- */
+/* Forgets the demand, and begins to discard what is recycled, and fresh stock down to pool.min: so
+ * many bytes. */
 uint64_t pool_trim(struct pool *pool);
 uint64_t pool_target_bytes(const struct pool *pool);
 /* A second is over: demand fades, what is old goes. By the pool's own timer. */

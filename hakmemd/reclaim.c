@@ -158,11 +158,8 @@ static void schedule(struct reclaim *reclaim)
 
 static void begin_round(struct reclaim *reclaim)
 {
-    reclaim->n_left = 0;
-    list_for_each(it, reclaim->clients)
-    {
-        reclaim->n_left++;
-    }
+    reclaim->round++;
+    reclaim->is_in_round = true;
     reclaim->something_is_idle = false;
 }
 
@@ -171,16 +168,16 @@ static void scan_slice(struct reclaim *reclaim)
 {
     uint64_t n_slabs = 0;
     reclaim->n_mapping = 0;
-    for (unsigned n = 0;
-         n < CLIENTS_A_SLICE && n_slabs < SLABS_A_SLICE && reclaim->n_mapping < MAPPINGS_A_SLICE;
+    for (unsigned n = 0; n < CLIENTS_A_SLICE && n_slabs < SLABS_A_SLICE &&
+                         reclaim->n_mapping < MAPPINGS_A_SLICE && (n == 0 || turn_has_time());
          n++) {
         struct list *first = list_first(reclaim->clients);
-        if (!first || reclaim->n_left == 0) {
-            reclaim->n_left = 0;
+        struct client *client = first ? list_entry(first, struct client, link) : NULL;
+        if (!client || client->reclaim_round == reclaim->round) {
+            reclaim->is_in_round = false;
             return;
         }
-        struct client *client = list_entry(first, struct client, link);
-        reclaim->n_left--;
+        client->reclaim_round = reclaim->round;
         list_remove(first);
         list_push_back(reclaim->clients, first);
         reclaim_scan_client(reclaim, client, reclaim->age_ms);
@@ -188,17 +185,19 @@ static void scan_slice(struct reclaim *reclaim)
     }
 }
 
+/* Those of this round are looked at from the front of the list on, and go to its back, where new
+ * ones come, too. */
 static void on_timer(evutil_socket_t fd, short what, void *data)
 {
     (void)fd;
     (void)what;
     struct reclaim *reclaim = data;
-    if (reclaim->n_left == 0)
-        begin_round(reclaim);
     turn_begin();
+    if (!reclaim->is_in_round)
+        begin_round(reclaim);
     scan_slice(reclaim);
     turn_end();
-    if (reclaim->n_left > 0) {
+    if (reclaim->is_in_round) {
         evtimer_add(reclaim->timer, &(struct timeval){0});
         return;
     }

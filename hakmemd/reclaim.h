@@ -32,7 +32,8 @@ struct reclaim {
     struct list *clients; /* leases.clients; scanned ones move to its back */
     struct stats *stats;
     struct event *timer;
-    uint64_t n_left;        /* clients of this round still to be looked at */
+    unsigned round; /* which one this is; a client says which it was last looked at in */
+    bool is_in_round;
     unsigned n_mapping;     /* ledgers, in this slice */
     unsigned n_quiet;       /* rounds in a row in which nothing was idle */
     bool something_is_idle; /* in this round */

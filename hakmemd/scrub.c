@@ -190,7 +190,7 @@ void scrub_accept(struct scrub *scrub, struct extent *extent)
         return;
     }
     list_push_back(&scrub->incoming, &extent->link);
-    if (scrub->n_this_turn < PROOFS_A_TURN)
+    if (scrub->n_this_turn < PROOFS_A_TURN && turn_has_time())
         scrub_work_off(scrub, 1);
     event_active(scrub->incoming_event, EV_TIMEOUT, 0);
 }
@@ -198,7 +198,8 @@ void scrub_accept(struct scrub *scrub, struct extent *extent)
 bool scrub_work_off(struct scrub *scrub, unsigned n_max)
 {
     unsigned n = 0;
-    for (struct list *first; n < n_max && (first = list_first(&scrub->incoming)); n++)
+    struct list *first;
+    for (; n < n_max && (n == 0 || turn_has_time()) && (first = list_first(&scrub->incoming)); n++)
         prove(scrub, list_entry(first, struct extent, link));
     scrub->n_this_turn += n;
     return n > 0;
@@ -227,7 +228,7 @@ static void look_at_orphans(struct scrub *scrub)
             struct extent *extent = list_entry(it, struct extent, link);
             if (extent->due_ms > now_ms)
                 break;
-            if (n++ == PROOFS_A_TURN)
+            if (n++ == PROOFS_A_TURN || (n > 1 && !turn_has_time()))
                 return;
             prove(scrub, extent);
         }

@@ -235,7 +235,7 @@ static void accept_some(struct server *server, int listener)
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             peer_accept(&server->peers, fd);
-            if (clock_now_ns() - now_ns > (uint64_t)TURN_SHORT_US * 1000)
+            if (!turn_has_time())
                 return;
             continue;
         }

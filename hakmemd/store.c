@@ -19,6 +19,7 @@
 #include "hakmemd/log.h"
 #include "hakmemd/memfd.h"
 #include "hakmemd/notify.h"
+#include "hakmemd/turn.h"
 
 #define TABLE_MAGIC   UINT64_C(0x656c62617468616b)
 #define TABLE_VERSION 1u
@@ -108,7 +109,7 @@ static void put_removal(struct store *store, uint32_t index)
  * negative errno. */
 static int send_removals(struct store *store, unsigned *n_left)
 {
-    while (store->n_removals > 0 && *n_left > 0) {
+    while (store->n_removals > 0 && *n_left > 0 && turn_has_time()) {
         uint32_t index = store->removals[store->first_removal];
         int r = send_removal_of(index);
         if (r < 0)
@@ -136,7 +137,7 @@ static void end_wait(struct store *store, struct store_entry *entry)
 
 static int send_waiting(struct store *store, uint64_t now_ms, unsigned *n_left)
 {
-    while (!list_is_empty(&store->waiting) && *n_left > 0) {
+    while (!list_is_empty(&store->waiting) && *n_left > 0 && turn_has_time()) {
         struct store_entry *entry = list_entry(store->waiting.next, struct store_entry, link);
         if (entry->due_ms > now_ms)
             return 0;
@@ -164,6 +165,7 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
     (void)what;
     struct store *store = data;
     uint64_t now_ms = clock_now_ms();
+    turn_begin();
     int r = send_some(store, now_ms);
     if (r == -EAGAIN || r == -ETOOMANYREFS) {
         schedule(store, RETRY_MS);
@@ -181,6 +183,7 @@ static void on_timer(evutil_socket_t fd, short what, void *data)
         uint64_t due_ms = list_entry(store->waiting.next, struct store_entry, link)->due_ms;
         schedule(store, due_ms > now_ms ? due_ms - now_ms : 0);
     }
+    turn_end();
 }
 
 /* ---- what is found at start ---- */

@@ -54,7 +54,9 @@ struct store_record {
     uint32_t backing;
     uint64_t connected_ms;
     unsigned char token[STORE_TOKEN_BYTES];
-    uint64_t reserved[6];
+    uint32_t node_plus_one; /* the extent's, by the kernel's number; 0: not told, as of old */
+    uint32_t reserved_32;
+    uint64_t reserved[5];
 };
 
 /* Embedded in what is to outlive the daemon. Zeroed: not in the table. */

@@ -155,6 +155,14 @@ unsigned topology_node_of_cpu(const struct topology *topology, uint32_t cpu_plus
     return topology->node_of_cpu[cpu_plus_one - 1];
 }
 
+unsigned topology_node_of_id(const struct topology *topology, int id)
+{
+    for (unsigned node = 0; node < topology->n_nodes; node++)
+        if (topology->nodes[node].id == id)
+            return node;
+    return TOPOLOGY_ANY_NODE;
+}
+
 int topology_binding(const struct topology *topology, unsigned node)
 {
     return topology->n_nodes == 1 ? TOPOLOGY_UNBOUND : topology->nodes[node].id;

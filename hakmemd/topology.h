@@ -36,6 +36,9 @@ void topology_init(struct topology *topology, const struct host *host);
 /* The node of a processor as a client names it: 0 is "not told", n is processor n - 1. */
 unsigned topology_node_of_cpu(const struct topology *topology, uint32_t cpu_plus_one);
 
+/* The node of the kernel's number, TOPOLOGY_ANY_NODE if there is no such one here. */
+unsigned topology_node_of_id(const struct topology *topology, int id);
+
 /* The kernel's number, for binding memory to a node; TOPOLOGY_UNBOUND where there is one only. */
 int topology_binding(const struct topology *topology, unsigned node);
 

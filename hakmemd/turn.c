@@ -18,6 +18,7 @@ static struct {
     long n_began_sleeps;
     uint64_t ended_ns; /* its last callback */
     unsigned n_callbacks;
+    bool is_in_callback;
     bool is_counted; /* as a late one */
     struct turn_figures figures;
 } turn;
@@ -41,6 +42,7 @@ static long count_sleeps(void)
 void turn_begin(void)
 {
     uint64_t now_ns = clock_now_ns();
+    turn.is_in_callback = true;
     if (turn.n_callbacks++ == 0 || turn.n_callbacks > TURN_MAX_CALLBACKS ||
         now_ns - turn.ended_ns > SAME_ROUND_NS || turn.ended_ns - turn.began_ns > SHORT_NS) {
         turn.began_ns = now_ns;
@@ -66,6 +68,7 @@ static uint64_t own_ns(uint64_t away_ns)
 void turn_end(void)
 {
     struct turn_figures *figures = &turn.figures;
+    turn.is_in_callback = false;
     turn.ended_ns = clock_now_ns();
     uint64_t away_ns = turn.ended_ns - turn.began_ns;
     if (away_ns > figures->longest_us * 1000)
@@ -81,6 +84,11 @@ void turn_end(void)
         figures->n_late_own += ns > LATE_NS;
         turn.is_counted = true;
     }
+}
+
+bool turn_has_time(void)
+{
+    return !turn.is_in_callback || clock_now_ns() - turn.began_ns <= SHORT_NS;
 }
 
 struct turn_figures turn_figures(void)

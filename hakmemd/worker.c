@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/atomic.h"
 #include "hakmemd/turn.h"
 
 #define N_WORKERS 2
@@ -26,29 +27,37 @@
 #define NICE_URGENT     0
 #define NICE_BACKGROUND 3
 
+/* worker_job.step */
+enum { JOB_WAITS, JOB_BEGUN, JOB_CANCELLED };
+
 struct worker {
     struct workers *workers;
     pthread_t thread;
     bool is_started;
     bool takes_background;
-    bool is_asleep; /* under workers.lock: waits for `wake`, which is due once for it */
+    unsigned
+        is_asleep; /* atomic. Waits for `wake`, or is about to: whoever takes this away posts */
     sem_t wake;
 };
 
 /*
- * Under `lock`: queues, finished, stopping. The rest belongs to the loop thread.
+ * The loop takes no lock. A worker that holds one may be off its processor for as long as the host
+ * likes, since it is of lower priority, and the loop, and every program with it, would wait for it:
+ * so it was, some milliseconds at a time. What goes between them goes through two stacks, each of
+ * which one side pushes to and the other takes whole.
  *
  * A semaphore for each worker and no condition variable: to signal one of those may make the caller
- * wait until a thread woken before has run (glibc's groups of waiters), which is the last thing
- * that the loop should wait for.
+ * wait until a thread woken before has run (glibc's groups of waiters).
  */
 struct workers {
-    pthread_mutex_t lock;
-    struct list queues[WORKER_N_URGENCIES];
-    struct list finished;
-    bool stopping;
+    struct worker_job *incoming; /* atomic, the last first; by the loop */
+    struct worker_job *finished; /* atomic, the last first; by the workers */
+    unsigned stopping;           /* atomic */
 
-    struct list to_be_done; /* taken from `finished` */
+    pthread_mutex_t lock; /* the workers' alone */
+    struct list queues[WORKER_N_URGENCIES];
+
+    struct list to_be_done; /* taken from `finished`; the loop's */
     int done_fd;            /* eventfd: `finished` is not empty */
     struct event *done_event;
     struct worker threads[N_WORKERS];
@@ -60,66 +69,91 @@ static void set_nice(int level)
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), level);
 }
 
-/* Under lock. */
+/* ---- the stacks ---- */
+
+/* True: it was empty. */
+static bool push(struct worker_job **stack, struct worker_job *job)
+{
+    struct worker_job *first = atomic_load_relaxed(stack); /* a guess */
+    do {
+        job->next = first;
+        /* Pairs with the swap in take_all(): the job as it was left. Sequentially consistent for
+         * rouse() and sleep_unless_busy(). */
+    } while (!atomic_cas_seq_cst(stack, &first, job));
+    return first == NULL;
+}
+
+/* All of it, the first pushed first. */
+static struct worker_job *take_all(struct worker_job **stack)
+{
+    /* Pairs with the swap in push(). */
+    struct worker_job *job = atomic_swap_seq_cst(stack, NULL), *first = NULL;
+    while (job) {
+        struct worker_job *next = job->next;
+        job->next = first;
+        first = job;
+        job = next;
+    }
+    return first;
+}
+
+/* ---- the workers' side ---- */
+
 static struct worker_job *next_job(struct worker *worker)
 {
-    for (int urgency = 0; urgency < WORKER_N_URGENCIES; urgency++) {
-        if (urgency == WORKER_BACKGROUND && !worker->takes_background)
-            continue;
-        struct list *first = list_first(&worker->workers->queues[urgency]);
-        if (first) {
-            struct worker_job *job = list_entry(first, struct worker_job, link);
+    struct workers *workers = worker->workers;
+    struct worker_job *job = NULL;
+    pthread_mutex_lock(&workers->lock);
+    for (struct worker_job *in = take_all(&workers->incoming); in; in = in->next)
+        list_push_back(&workers->queues[in->urgency], &in->link);
+    for (int urgency = 0; urgency < WORKER_N_URGENCIES && !job; urgency++) {
+        struct list *first = list_first(&workers->queues[urgency]);
+        if (first && (urgency != WORKER_BACKGROUND || worker->takes_background)) {
+            job = list_entry(first, struct worker_job, link);
             list_remove(first);
-            job->queued = false;
-            return job;
         }
     }
+    pthread_mutex_unlock(&workers->lock);
+    return job;
+}
+
+/* A job that came meanwhile, or NULL: it has slept, or is to stop. */
+static struct worker_job *sleep_unless_busy(struct worker *worker)
+{
+    /* Before the looks at what has come in and at `stopping`: what is pushed or said after these
+     * looks finds us asleep (rouse()), what came before is seen. */
+    atomic_swap_seq_cst(&worker->is_asleep, 1u);
+    struct worker_job *job = next_job(worker);
+    if (job || atomic_load_seq_cst(&worker->workers->stopping)) {
+        atomic_swap_seq_cst(&worker->is_asleep,
+                            0u); /* if roused as well, the next sleep is short */
+        return job;
+    }
+    while (sem_wait(&worker->wake) < 0)
+        ; /* EINTR */
     return NULL;
 }
 
-/* Under lock. A worker that sleeps and takes this kind, to be woken by the caller; NULL: none. */
-static struct worker *rouse(struct workers *workers, enum worker_urgency urgency)
-{
-    for (size_t i = 0; i < N_WORKERS; i++) {
-        struct worker *worker = &workers->threads[i];
-        if (worker->is_asleep && (urgency != WORKER_BACKGROUND || worker->takes_background)) {
-            worker->is_asleep = false;
-            return worker;
-        }
-    }
-    return NULL;
-}
-
-/* Moves all of `from` to the end of `to`. */
-static void splice_back(struct list *to, struct list *from)
-{
-    if (list_is_empty(from))
-        return;
-    from->next->prev = to->prev;
-    from->prev->next = to;
-    to->prev->next = from->next;
-    to->prev = from->prev;
-    list_init(from);
-}
-
-/* Under lock. True: the loop is to be told, by report_finished() and after unlocking. */
-static bool finish(struct workers *workers, struct worker_job *job)
-{
-    bool was_empty = list_is_empty(&workers->finished);
-    list_push_back(&workers->finished, &job->link);
-    return was_empty;
-}
-
-/*
- * Not under lock: it wakes the loop, which may take this thread's processor at once, and would then
- * wait for a lock that a thread of lower priority holds and cannot release.
- */
-static void report_finished(struct workers *workers)
+static void finish(struct workers *workers, struct worker_job *job)
 {
     uint64_t one = 1;
+    if (!push(&workers->finished, job))
+        return; /* whoever came first tells */
     /* Cannot fail but by a full counter, which is readable, too. */
     ssize_t n = write(workers->done_fd, &one, sizeof(one));
     (void)n;
+}
+
+static void handle(struct workers *workers, struct worker_job *job)
+{
+    unsigned step = JOB_WAITS;
+    /* Relaxed, both: it says nothing but which of the two came first. */
+    job->cancelled =
+        (job->urgency == WORKER_BACKGROUND && atomic_load_relaxed(&workers->stopping)) ||
+        !atomic_cas_relaxed(&job->step, &step, JOB_BEGUN);
+    if (!job->cancelled)
+        job->run(job);
+    finish(workers, job);
 }
 
 static void *worker_main(void *data)
@@ -128,42 +162,45 @@ static void *worker_main(void *data)
     struct workers *workers = worker->workers;
 
     set_nice(worker->takes_background ? NICE_BACKGROUND : NICE_URGENT);
-    pthread_mutex_lock(&workers->lock);
     for (;;) {
+        /* Pairs with the swap in workers_free(): what came in before that is there to be seen. */
+        bool stopping = atomic_load_seq_cst(&workers->stopping);
         struct worker_job *job = next_job(worker);
-        if (!job) {
-            if (workers->stopping)
-                break;
-            worker->is_asleep = true;
-            pthread_mutex_unlock(&workers->lock);
-            while (sem_wait(&worker->wake) < 0)
-                ; /* EINTR */
-            pthread_mutex_lock(&workers->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&workers->lock);
-        job->run(job);
-        pthread_mutex_lock(&workers->lock);
-        if (finish(workers, job)) {
-            pthread_mutex_unlock(&workers->lock);
-            report_finished(workers);
-            pthread_mutex_lock(&workers->lock);
-        }
+        if (!job && stopping)
+            return NULL;
+        if (!job)
+            job = sleep_unless_busy(worker);
+        if (job)
+            handle(workers, job);
     }
-    pthread_mutex_unlock(&workers->lock);
-    return NULL;
 }
 
-/* Calls done() of at most `n_max` jobs. True: that was not all. */
+/* ---- the loop's side ---- */
+
+/* Wakes a worker that sleeps and takes this kind, if there is one. */
+static bool rouse(struct workers *workers, enum worker_urgency urgency)
+{
+    for (size_t i = 0; i < N_WORKERS; i++) {
+        struct worker *worker = &workers->threads[i];
+        /* After the push: see sleep_unless_busy(). */
+        if ((urgency != WORKER_BACKGROUND || worker->takes_background) &&
+            atomic_swap_seq_cst(&worker->is_asleep, 0u)) {
+            sem_post(&worker->wake);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Calls done() of at most `n_max` jobs. True: that may not have been all. */
 static bool call_done(struct workers *workers, size_t n_max)
 {
     struct list *all = &workers->to_be_done;
-    for (size_t n = 0; n < n_max; n++) {
+    for (size_t n = 0; n < n_max && (n == 0 || turn_has_time()); n++) {
         if (list_is_empty(all)) {
             /* A done() may submit again, and so finish another, when the threads are gone. */
-            pthread_mutex_lock(&workers->lock);
-            splice_back(all, &workers->finished);
-            pthread_mutex_unlock(&workers->lock);
+            for (struct worker_job *job = take_all(&workers->finished); job; job = job->next)
+                list_push_back(all, &job->link);
             if (list_is_empty(all))
                 return false;
         }
@@ -215,7 +252,6 @@ int workers_new(struct event_base *base, struct workers **workers_out)
     pthread_mutex_init(&workers->lock, NULL);
     for (int i = 0; i < WORKER_N_URGENCIES; i++)
         list_init(&workers->queues[i]);
-    list_init(&workers->finished);
     list_init(&workers->to_be_done);
     workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (workers->done_fd < 0) {
@@ -237,44 +273,22 @@ out:
     return r;
 }
 
-/* Under lock. As finish(). */
-static bool cancel(struct workers *workers, struct worker_job *job)
-{
-    list_remove(&job->link);
-    job->queued = false;
-    job->cancelled = true;
-    return finish(workers, job);
-}
-
 void workers_cancel(struct workers *workers, struct worker_job *job)
 {
-    pthread_mutex_lock(&workers->lock);
-    bool tell = job->queued && cancel(workers, job);
-    pthread_mutex_unlock(&workers->lock);
-    if (tell)
-        report_finished(workers);
-}
-
-static void cancel_background(struct workers *workers)
-{
-    struct list *queue = &workers->queues[WORKER_BACKGROUND];
-    list_for_each_safe(it, queue)
-    {
-        cancel(workers, list_entry(it, struct worker_job, link));
-    }
+    unsigned step = JOB_WAITS;
+    (void)workers;
+    /* Relaxed, as in handle(). */
+    atomic_cas_relaxed(&job->step, &step, JOB_CANCELLED);
 }
 
 void workers_free(struct workers *workers)
 {
     if (!workers)
         return;
-    pthread_mutex_lock(&workers->lock);
-    workers->stopping = true;
-    cancel_background(workers);
-    struct worker *asleep;
-    while ((asleep = rouse(workers, WORKER_URGENT)))
-        sem_post(&asleep->wake);
-    pthread_mutex_unlock(&workers->lock);
+    /* Pairs with the loads in worker_main() and sleep_unless_busy(). */
+    atomic_swap_seq_cst(&workers->stopping, 1u);
+    while (rouse(workers, WORKER_URGENT))
+        ;
     for (size_t i = 0; i < N_WORKERS; i++) {
         if (!workers->threads[i].is_started)
             continue;
@@ -292,23 +306,14 @@ void workers_free(struct workers *workers)
 
 void workers_submit(struct workers *workers, struct worker_job *job, enum worker_urgency urgency)
 {
-    job->cancelled = false;
-    pthread_mutex_lock(&workers->lock);
-    if (workers->stopping) {
+    job->urgency = urgency;
+    atomic_store_relaxed(&job->step, JOB_WAITS); /* published by push() */
+    /* Relaxed: only this thread sets it. */
+    if (atomic_load_relaxed(&workers->stopping)) {
         /* From a done() while workers_free() winds up: no thread is left to hand it to. */
-        pthread_mutex_unlock(&workers->lock);
-        job->cancelled = urgency == WORKER_BACKGROUND;
-        if (!job->cancelled)
-            job->run(job);
-        pthread_mutex_lock(&workers->lock);
-        list_push_back(&workers->finished, &job->link);
-        pthread_mutex_unlock(&workers->lock);
+        handle(workers, job);
         return;
     }
-    job->queued = true;
-    list_push_back(&workers->queues[urgency], &job->link);
-    struct worker *asleep = rouse(workers, urgency);
-    pthread_mutex_unlock(&workers->lock);
-    if (asleep)
-        sem_post(&asleep->wake);
+    push(&workers->incoming, job);
+    rouse(workers, urgency);
 }

@@ -18,16 +18,20 @@ struct event_base;
 struct workers;
 
 /* PROMPT: some microseconds' work that a program's next step may have to wait for. URGENT: perhaps
- * milliseconds' work on memory that is wanted back. BACKGROUND: what nobody has asked for yet. */
+ * milliseconds' work on memory that is wanted back. BACKGROUND: what nobody waits for: to make
+ * memory that has not been asked for, or to free some. */
 enum worker_urgency { WORKER_PROMPT, WORKER_URGENT, WORKER_BACKGROUND, WORKER_N_URGENCIES };
 
 /* Embedded in what it works on. */
 struct worker_job {
-    struct list link; /* workers.queues[] or workers.finished */
     void (*run)(struct worker_job *job);
     void (*done)(struct worker_job *job);
     bool cancelled; /* for done(): run() was never called */
-    bool queued;    /* the workers' own: not begun yet */
+    /* The workers' own: */
+    struct worker_job *next; /* in workers.incoming or workers.finished */
+    struct list link;        /* workers.queues[] or workers.to_be_done */
+    enum worker_urgency urgency;
+    unsigned step;
 };
 
 /* 0 or a negative errno. */
@@ -37,10 +41,11 @@ int workers_new(struct event_base *base, struct workers **workers_out);
  * Accepts NULL. */
 void workers_free(struct workers *workers);
 
-/* If no worker has begun it, the job is finished at once, as cancelled; done() is still called from
- * the loop. */
+/* If no worker has begun the job, none will: it is finished, as cancelled, when its turn comes;
+ * done() is still called from the loop. */
 void workers_cancel(struct workers *workers, struct worker_job *job);
 
+/* Never waits for a worker. */
 void workers_submit(struct workers *workers, struct worker_job *job, enum worker_urgency urgency);
 
 #endif

@@ -82,4 +82,25 @@ for group in /sys/fs/cgroup/memory /sys/fs/cgroup; do
     done
     rmdir "$group"
 done
+
+# Where the daemon looks, doctor looks: a host made up of files, with a limit and without PSI.
+host=$folder/host
+mkdir -p "$host/proc" "$host/sys/fs/cgroup/box"
+echo memory >"$host/sys/fs/cgroup/cgroup.controllers"
+cp /proc/meminfo "$host/proc/"
+start_daemon -o host.proc="$host/proc" -o host.sys="$host/sys" -o pool.max=512M
+# It has looked for its own group already, and found none: it would rather lower pool.max.
+mkdir "$host/proc/$daemon"
+echo 0::/box >"$host/proc/$daemon/cgroup"
+echo 100663296 >"$host/sys/fs/cgroup/box/memory.max"
+expect 0 ctl doctor
+is cgroup warning
+said 'may use 96.0 MiB'
+is pressure warning
+said 'psi=1'
+mkdir "$host/proc/pressure"
+: >"$host/proc/pressure/memory"
+expect 0 ctl doctor
+said 'CAP_SYS_RESOURCE'
+stop_daemon
 echo "doctor holds"

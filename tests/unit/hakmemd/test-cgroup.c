@@ -3,6 +3,8 @@
 #include "fake-host.h"
 #include "fixture.h"
 
+#include <sys/inotify.h>
+
 #define PID       4242
 #define OTHER_PID 4243
 
@@ -23,6 +25,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct scene *s = *state;
+    cgroups_deinit(&s->cgroups);
     for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
         assert_true(list_is_empty(&s->cgroups.buckets[i])); /* every reference was returned */
     fake_host_deinit(&s->fake);
@@ -121,7 +124,8 @@ static void test_the_tightest_of_those_above(void **state)
     set_group_2(s, "/top/middle/low", 32 * MIB, 10 * MIB);
     wait_for_room(cgroup, 18 * MIB);
     cgroup_unref(cgroup);
-    /* The root's, too: a container's own. */
+    /* The root's, too: a container's own. (It is known, without a limit.) */
+    cgroups_deinit(&s->cgroups);
     set_process(s, PID, "0::/\n");
     set_group_2(s, "", 16 * MIB, 0);
     cgroup = get(s, PID);
@@ -194,7 +198,8 @@ static void test_what_cannot_be_read_is_no_limit(void **state)
     cgroup = get(s, PID);
     assert_int_equal(room_of(cgroup), 14 * MIB);
     cgroup_unref(cgroup);
-    fake_host_write(&s->fake, "sys/fs/cgroup/half/memory.max", "plenty\n");
+    fake_host_write(&s->fake, "sys/fs/cgroup/other/memory.max", "plenty\n");
+    set_process(s, PID, "0::/other\n");
     cgroup = get(s, PID);
     assert_int_equal(cgroup_limit_bytes(cgroup), UINT64_MAX);
     cgroup_unref(cgroup);
@@ -260,6 +265,58 @@ static void test_with_the_daemon_in_it(void **state)
     cgroup_remove_leased(app, 50 * MIB, 0);
     cgroup_unref(app);
     cgroup_unref(own);
+}
+
+/* Programs of a group that come and go: its figures are read once in a while, not once each; and a
+ * limit that changes holds soon. */
+static void test_many_that_come_and_go(void **state)
+{
+    struct scene *s = *state;
+    char event[4096];
+    unsigned n_opened = 0;
+    ssize_t n;
+    set_process(s, PID, "0::/top/low\n");
+    set_group_2(s, "/top", 16384 * MIB, 0);
+    set_group_2(s, "/top/low", 8192 * MIB, 0);
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    assert_true(watch >= 0);
+    const char *path = fake_host_path(&s->fake, "sys/fs/cgroup/top/low/memory.max");
+    assert_true(inotify_add_watch(watch, path, IN_OPEN) >= 0);
+    path = fake_host_path(&s->fake, "sys/fs/cgroup/top/memory.max");
+    assert_true(inotify_add_watch(watch, path, IN_OPEN) >= 0);
+    uint64_t began_ms = clock_now_ms();
+    for (unsigned i = 0; i < 1000; i++) {
+        struct cgroup *cgroup = get(s, PID);
+        assert_true(cgroup_has_room(cgroup, 2 * MIB, CGROUP_PAYS_ITSELF));
+        cgroup_unref(cgroup);
+        while ((n = read(watch, event, sizeof(event))) > 0)
+            n_opened += (unsigned)((size_t)n / sizeof(struct inotify_event));
+    }
+    unsigned n_seconds = (unsigned)((clock_now_ms() - began_ms) / 1000);
+    assert_true(n_opened > 0 && n_opened <= 2 * (n_seconds + 1));
+    close(watch);
+    /* Lowered while none is there, and while one is. */
+    set_group_2(s, "/top/low", 64 * MIB, 0);
+    struct cgroup *cgroup = get(s, PID);
+    wait_for_room(cgroup, 56 * MIB);
+    set_group_2(s, "/top", 32 * MIB, 0);
+    wait_for_room(cgroup, 28 * MIB);
+    cgroup_unref(cgroup);
+}
+
+/* However many there were, few are remembered, and those above one as long as it. */
+static void test_groups_are_forgotten(void **state)
+{
+    struct scene *s = *state;
+    for (unsigned i = 0; i < 1000; i++) {
+        char line[64];
+        snprintf(line, sizeof(line), "0::/top%u/low\n", i);
+        set_process(s, PID, line);
+        cgroup_unref(get(s, PID));
+        assert_true(s->cgroups.n_unused <= 100);
+    }
+    cgroups_deinit(&s->cgroups);
+    assert_int_equal(s->cgroups.n_unused, 0);
 }
 
 static bool count_file(const char *path, void *data)
@@ -399,6 +456,8 @@ int main(void)
         TEST(test_a_group_that_goes),
         TEST(test_leased_counts),
         TEST(test_with_the_daemon_in_it),
+        TEST(test_many_that_come_and_go),
+        TEST(test_groups_are_forgotten),
         TEST(test_events),
         TEST(test_grants_from_the_stock),
         TEST(test_grants_made_cold),

@@ -1,7 +1,10 @@
 /* The stock and the way through it: filling, leasing, recycling, orphans, quotas, shrinking. */
 #include "fixture.h"
 
+#include <semaphore.h>
+
 #include "hakmemd/prewarm.h"
+#include "hakmemd/turn.h"
 
 static struct lease_grant grants[CONN_MAX_FDS];
 static size_t n_grants;
@@ -28,7 +31,7 @@ static uint64_t granted_slabs(void)
 static bool is_settled(struct fixture *f)
 {
     return f->pool.n_jobs == 0 && f->pool.fresh_bytes >= f->pool.settings.min_bytes &&
-           f->stats.scrubbing_bytes == 0;
+           f->stats.scrubbing_bytes == 0 && !f->pool.sheds_fresh && f->pool.shed_recycled_ms == 0;
 }
 
 static void test_fills_to_the_minimum(void **state)
@@ -136,6 +139,33 @@ static void test_recycled_for_its_user_alone(void **state)
     close_grants();
     fixture_client_end(f, &c);
     fixture_client_end(f, &other);
+    fixture_free(f);
+}
+
+/* What comes round is demand for room on the shelves alone: nothing is made for it. */
+static void test_recycled_is_no_fresh_demand(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    const struct demand *demand = &f->pool.demand;
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 16, 16), 0);
+    close_grants();
+    unsigned order = extent_order(16);
+    uint64_t fresh = demand->bytes[0][order], fresh_peak = demand->fresh_peak_bytes;
+    assert_int_equal(fresh, 32 * MIB);
+    for (unsigned i = 0; i < 16; i++) {
+        assert_true(lease_return(&f->leases, c.client, grants[0].extent->id));
+        fixture_wait(f, f->pool.recycled_bytes == 32 * MIB);
+        uint64_t second = demand->second_bytes;
+        assert_int_equal(lease(f, &c, 16, 16), 0);
+        close_grants();
+        assert_int_equal(demand->second_bytes, second + 32 * MIB);
+        assert_true(demand->bytes[0][order] <= fresh && demand->fresh_peak_bytes <= fresh_peak);
+    }
+    assert_int_equal(f->stats.reused_bytes_total, 16 * 32 * MIB);
+    fixture_client_end(f, &c);
     fixture_free(f);
 }
 
@@ -301,6 +331,63 @@ static void test_does_not_swing(void **state)
     fixture_free(f);
 }
 
+struct gate {
+    struct worker_job job;
+    sem_t begun;
+    sem_t open;
+    bool is_done;
+};
+
+static void wait_at_gate(struct worker_job *job)
+{
+    struct gate *gate = (struct gate *)(void *)job;
+    sem_post(&gate->begun);
+    sem_wait(&gate->open);
+}
+
+static void note_done(struct worker_job *job)
+{
+    ((struct gate *)(void *)job)->is_done = true;
+}
+
+/* A large stock is given back in slices of the loop's time, and by one worker: what is urgent
+ * passes it. */
+static void test_trim_in_slices(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 512 * MIB, 60000, 60000);
+    static struct gate held, urgent;
+    fixture_wait(f, is_settled(f));
+    pool_ask(&f->pool, 256 * MIB);
+    fixture_wait(f, f->pool.fresh_bytes >= 256 * MIB && f->pool.n_jobs == 0);
+    uint64_t n_extents = f->stats.n_extents, stock = f->stats.stock_bytes;
+    assert_true(n_extents > 32);
+    sem_init(&held.begun, 0, 0);
+    sem_init(&held.open, 0, 0);
+    held.job = (struct worker_job){.run = wait_at_gate, .done = note_done};
+    workers_submit(f->workers, &held.job, WORKER_BACKGROUND);
+    sem_wait(&held.begun);
+
+    turn_begin();
+    for (uint64_t until = clock_now_ns() + TURN_SHORT_US * 1000 + 1; clock_now_ns() < until;)
+        ;
+    assert_int_equal(pool_trim(&f->pool), stock);
+    turn_end();
+    assert_in_range(stock - f->stats.stock_bytes, 2 * MIB, 32 * MIB); /* one extent */
+    assert_true(pool_is_valid(&f->pool));
+    fixture_wait(f, f->stats.stock_bytes == 0);
+
+    sem_init(&urgent.begun, 0, 0);
+    sem_init(&urgent.open, 0, 1);
+    urgent.job = (struct worker_job){.run = wait_at_gate, .done = note_done};
+    workers_submit(f->workers, &urgent.job, WORKER_URGENT);
+    fixture_wait(f, urgent.is_done);
+    assert_int_equal(f->stats.n_extents, n_extents); /* still to be closed, all of them */
+    sem_post(&held.open);
+    fixture_wait(f, f->stats.n_extents == 0);
+    fixture_free(f);
+}
+
 static void test_prewarm_measures(void **state)
 {
     (void)state;
@@ -340,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_no_stock_at_all),
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_recycled_for_its_user_alone),
+        cmocka_unit_test(test_recycled_is_no_fresh_demand),
         cmocka_unit_test(test_recycled_grows_old),
         cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_limits),
@@ -347,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_does_not_swing),
+        cmocka_unit_test(test_trim_in_slices),
         cmocka_unit_test(test_prewarm_measures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

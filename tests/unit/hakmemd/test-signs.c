@@ -37,6 +37,7 @@ static int teardown(void **state)
     struct scene *s = *state;
     signs_deinit(&s->signs);
     cgroup_unref(s->own);
+    cgroups_deinit(&s->cgroups);
     event_base_free(s->base);
     fake_host_deinit(&s->fake);
     unsetenv("MEMORY_PRESSURE_WATCH");
@@ -147,6 +148,7 @@ static void test_failcnt(void **state)
     assert_string_equal(signs_description(&s->signs), "none"); /* no limit, nothing to meet */
     signs_deinit(&s->signs);
     cgroup_unref(s->own);
+    cgroups_deinit(&s->cgroups);
     fake_host_write(&s->fake, "sys/fs/cgroup/memory/box/memory.limit_in_bytes", "67108864\n");
     begin(s, &s->fake.host);
     assert_string_equal(signs_description(&s->signs), "cgroup failcnt");
