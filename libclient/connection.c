@@ -1,5 +1,7 @@
 /* See connection.h. */
 #include "libclient/connection.h"
+#include "libclient/glue.h"
+#include "libclient/tables.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -7,8 +9,10 @@
 
 #define NS_PER_S 1000000000ull
 
-static unsigned char packet_bytes[CONN_REPLY_MAX_BYTES];
-static _Alignas(max_align_t) unsigned char arena_bytes[CONN_REPLY_MAX_BYTES];
+/* A packet, and behind it what it says, unpacked: of the usual ones all is in the first page. */
+#define ARENA_BYTES ((size_t)CONN_REPLY_MAX_BYTES)
+static TABLE_LARGE _Alignas(
+    max_align_t) unsigned char reply_bytes[CONN_REPLY_MAX_BYTES + ARENA_BYTES];
 
 uint64_t connection_now_ns(void)
 {
@@ -23,6 +27,7 @@ bool connection_open(struct connection *connection, const char *path, uint64_t *
     *n_syscalls += 2;
     if (conn_connect(path, &fd) < 0 || !descriptor_adopt(&connection->socket, fd, n_syscalls))
         return false;
+    glue_populate_pages(reply_bytes, sizeof(max_align_t));
     connection->last_id = 0;
     connection->next_reply_id = 1;
     return true;
@@ -54,20 +59,21 @@ enum connection_receipt connection_receive(struct connection *connection,
                                            Hakmem__ProgramReply **reply, int fds[CONN_MAX_FDS],
                                            size_t *n_fds, uint64_t *n_syscalls)
 {
-    struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
     size_t n_bytes = 0;
 
     if (!descriptor_is_ours(&connection->socket, n_syscalls))
         return CONNECTION_CLOSED; /* by the program, unknowing */
     *n_syscalls += 1;
     int r =
-        conn_recv(connection->socket.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, n_fds);
+        conn_recv(connection->socket.fd, reply_bytes, CONN_REPLY_MAX_BYTES, &n_bytes, fds, n_fds);
     if (r == -EAGAIN)
         return CONNECTION_NOTHING;
     if (r != 0)
         return r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE ? CONNECTION_CLOSED
                                                                    : CONNECTION_BROKEN;
-    if (wire_unpack_program_reply(&arena, packet_bytes, n_bytes, reply) == 0 &&
+    size_t n_before = (n_bytes + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
+    struct wire_arena arena = {.bytes = reply_bytes + n_before, .capacity = ARENA_BYTES};
+    if (wire_unpack_program_reply(&arena, reply_bytes, n_bytes, reply) == 0 &&
         (*reply)->id == connection->next_reply_id && (*reply)->id <= connection->last_id) {
         connection->next_reply_id++;
         return CONNECTION_REPLY;

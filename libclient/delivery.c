@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/superslab.h"
+#include "libclient/glue.h"
 
 #define LEDGER_MAX_SLOTS (1u << 20)
 
@@ -14,7 +15,7 @@ static bool cannot_shrink(int fd, uint64_t n_bytes, bool exactly, uint64_t *n_sy
     struct stat status;
     *n_syscalls += 2;
     int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &status) < 0 || status.st_size < 0)
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || glue_stat(fd, &status) < 0 || status.st_size < 0)
         return false;
     uint64_t size = (uint64_t)status.st_size;
     return exactly ? size == n_bytes : size >= n_bytes;
@@ -61,6 +62,7 @@ bool delivery_map_ledger(struct delivery_ledgers *ledgers, int fd, uint32_t n_sl
     struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ledger == MAP_FAILED)
         return false;
+    glue_populate_pages(ledger, sizeof(*ledger));
     /* Relaxed: written before the descriptor was sent, and the packet orders that. */
     if (atomic_load_relaxed(&ledger->magic) != LEDGER_MAGIC ||
         atomic_load_relaxed(&ledger->abi_version) != LEDGER_ABI_VERSION ||

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libclient/glue.h"
+
 /* The number lies below this: a table grown further costs the program memory, and time in each
  * fork. */
 #define CEILING 1024u
@@ -39,7 +41,7 @@ bool descriptor_adopt(struct descriptor *descriptor, int fd, uint64_t *n_syscall
     if (fd < 0)
         return false;
     *n_syscalls += 1;
-    if (fstat(fd, &status) < 0) {
+    if (glue_stat(fd, &status) < 0) {
         close(fd);
         return false;
     }
@@ -53,7 +55,7 @@ bool descriptor_is_ours(const struct descriptor *descriptor, uint64_t *n_syscall
     if (descriptor->fd < 0)
         return false;
     *n_syscalls += 1;
-    return fstat(descriptor->fd, &status) == 0 && status.st_dev == descriptor->dev &&
+    return glue_stat(descriptor->fd, &status) == 0 && status.st_dev == descriptor->dev &&
            status.st_ino == descriptor->ino;
 }
 

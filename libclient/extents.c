@@ -58,6 +58,7 @@ void extents_set_private(uint32_t index)
     slab->slot = LEDGER_SLOT_NONE;
     slab->extent_fd = -1;
     slab->zero = true;
+    slab->is_untouched = true;
     slab->idle_since_s = glue_now_s();
 }
 
@@ -69,6 +70,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint64
         slab->backing = SUPERSLAB_LEASED;
         slab->kind = SUPERSLAB_NONE;
         slab->zero = true;
+        slab->is_untouched = true;
         slab->huge_page = arrived->huge_slabs == arrived->n_slabs;
         slab->extent_first = first;
         slab->extent_slabs = (uint8_t)arrived->n_slabs;

@@ -229,7 +229,7 @@ static bool hello_send(void)
 /* Connects and says Hello. False: nobody there, and the back-off is running. */
 static bool greet(void)
 {
-    forkmark_set(&self.counters.syscalls);
+    forkmark_set(FORKMARK_LINK, &self.counters.syscalls);
     if (!connection_open(&self.connection, self.path ? self.path : DEFAULT_SOCKET,
                          &self.counters.syscalls)) {
         connection_end(CONNECT_BACKOFF_NS);
@@ -451,8 +451,8 @@ static void forget_parent(void)
     self.generation++;
     self.connect_backoff = (struct backoff){0};
     self.refused_backoff = (struct backoff){0};
-    if (forkmark_is_wiped())
-        forkmark_set(&self.counters.syscalls);
+    if (forkmark_is_wiped(FORKMARK_LINK))
+        forkmark_set(FORKMARK_LINK, &self.counters.syscalls);
 }
 
 /* malloc is no cancellation point, and the calls made here are: a thread must not end in them with
@@ -461,7 +461,7 @@ static struct guard guard_enter(void)
 {
     struct guard guard = {.saved_errno = errno};
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard.cancel_state);
-    if (forkmark_is_wiped())
+    if (forkmark_is_wiped(FORKMARK_LINK))
         forget_parent();
     ledger_drop_if_stale();
     return guard;

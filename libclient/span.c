@@ -7,6 +7,7 @@
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
+#include "libclient/tables.h"
 
 /*
  * Of a span in the first SuperSlab, with its small pages, this much comes in at once, by a system
@@ -14,7 +15,7 @@
  */
 #define PART_BYTES (UNIT_BYTES / 4)
 
-static struct bin bins[N_ARENAS][N_SMALL + 1];
+static TABLE_FIRST struct bin bins[N_ARENAS][N_SMALL + 1];
 
 static uint32_t n_open; /* arenas 0..n_open - 1 have bins that are set up */
 
@@ -155,7 +156,8 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
     if (n > span->n_free)
         n = span->n_free;
     unsigned left = n;
-    unsigned n_words = (span->n_carved + 63u) / 64;
+    bool any_freed = span->n_free + span->n_carved > span->n_blocks; /* else not a bit is set */
+    unsigned n_words = any_freed ? (span->n_carved + 63u) / 64 : 0;
 
     /* Freed blocks first: they are warm, and the rest of the span stays untouched. */
     unsigned word = span->hint;
