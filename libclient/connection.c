@@ -30,6 +30,7 @@ bool connection_open(struct connection *connection, const char *path, uint64_t *
     glue_populate_pages(reply_bytes, sizeof(max_align_t));
     connection->last_id = 0;
     connection->next_reply_id = 1;
+    connection->is_new = true;
     return true;
 }
 
@@ -45,8 +46,9 @@ bool connection_send(struct connection *connection, Hakmem__ProgramRequest *requ
     size_t n_bytes;
 
     request->id = connection->last_id + 1;
-    if (!descriptor_is_ours(&connection->socket, n_syscalls) ||
-        wire_pack_program_request(request, packet, sizeof(packet), &n_bytes) < 0)
+    bool is_ours = connection->is_new || descriptor_is_ours(&connection->socket, n_syscalls);
+    connection->is_new = false;
+    if (!is_ours || wire_pack_program_request(request, packet, sizeof(packet), &n_bytes) < 0)
         return false;
     *n_syscalls += 1;
     if (conn_send(connection->socket.fd, packet, n_bytes, NULL, 0) < 0)
@@ -88,8 +90,6 @@ bool connection_wait(struct connection *connection, uint64_t deadline_ns, uint64
     uint64_t now = connection_now_ns();
     if (now >= deadline_ns)
         return false;
-    if (!descriptor_is_ours(&connection->socket, n_syscalls))
-        return true; /* connection_receive() finds out the same */
     uint64_t left = deadline_ns - now;
     struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
                                .tv_nsec = (long)(left % NS_PER_S)};

@@ -223,16 +223,16 @@ bool glue_has_size_sealed(int fd)
 uint32_t glue_descriptor_limit(void)
 {
     struct rlimit limit;
+    count_syscall();
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
     return limit.rlim_cur > 65536 ? 65536 : (uint32_t)limit.rlim_cur;
 }
 
-int glue_descriptor_up(int fd)
+int glue_descriptor_up(int fd, uint32_t limit)
 {
     /* The upper half of the program's numbers: the kernel's table grows to the highest in use, so
      * not the very top. */
-    uint32_t limit = glue_descriptor_limit();
     int from = (int)(limit > 2048 ? 1024 : limit / 2);
     count_syscall();
     int up = fcntl(fd, F_DUPFD_CLOEXEC, from);

@@ -69,9 +69,9 @@ int glue_stat(int fd, struct stat *status);
 uint64_t glue_inode(int fd);
 /* Is this a file whose size is sealed, and its seals with it? */
 bool glue_has_size_sealed(int fd);
-/* Moves a descriptor out of the program's way, to a high number; the old number if that fails.
- * Consumes `fd`. */
-int glue_descriptor_up(int fd);
+/* Moves a descriptor out of the program's way, to a high number of so many that there are; the old
+ * number if that fails. Consumes `fd`. */
+int glue_descriptor_up(int fd, uint32_t limit);
 /* RLIMIT_NOFILE, soft. */
 uint32_t glue_descriptor_limit(void);
 

@@ -34,7 +34,7 @@ static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
 /* Bump allocation in [arena_next, arena_end), usable up to arena_usable; before that in
  * first_arena, which has room for the first thread's cache. */
 static uintptr_t arena_next, arena_usable, arena_end;
-static TABLE_LARGE _Alignas(64) char first_arena[ARENA_STEP_BYTES];
+static TABLE_LARGE _Alignas(4096) char first_arena[ARENA_STEP_BYTES];
 static size_t first_arena_used;
 
 static uintptr_t round_up(uintptr_t value, uintptr_t to)
