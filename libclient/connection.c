@@ -1,5 +1,7 @@
 /* See connection.h. */
 #include "libclient/connection.h"
+#include "libclient/glue.h"
+#include "libclient/tables.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -7,8 +9,10 @@
 
 #define NS_PER_S 1000000000ull
 
-static unsigned char packet_bytes[CONN_REPLY_MAX_BYTES];
-static _Alignas(max_align_t) unsigned char arena_bytes[CONN_REPLY_MAX_BYTES];
+/* A packet, and behind it what it says, unpacked: of the usual ones all is in the first page. */
+#define ARENA_BYTES ((size_t)CONN_REPLY_MAX_BYTES)
+static TABLE_LARGE _Alignas(
+    max_align_t) unsigned char reply_bytes[CONN_REPLY_MAX_BYTES + ARENA_BYTES];
 
 uint64_t connection_now_ns(void)
 {
@@ -23,8 +27,10 @@ bool connection_open(struct connection *connection, const char *path, uint64_t *
     *n_syscalls += 2;
     if (conn_connect(path, &fd) < 0 || !descriptor_adopt(&connection->socket, fd, n_syscalls))
         return false;
+    glue_populate_pages(reply_bytes, sizeof(max_align_t));
     connection->last_id = 0;
     connection->next_reply_id = 1;
+    connection->is_new = true;
     return true;
 }
 
@@ -40,8 +46,9 @@ bool connection_send(struct connection *connection, Hakmem__ProgramRequest *requ
     size_t n_bytes;
 
     request->id = connection->last_id + 1;
-    if (!descriptor_is_ours(&connection->socket, n_syscalls) ||
-        wire_pack_program_request(request, packet, sizeof(packet), &n_bytes) < 0)
+    bool is_ours = connection->is_new || descriptor_is_ours(&connection->socket, n_syscalls);
+    connection->is_new = false;
+    if (!is_ours || wire_pack_program_request(request, packet, sizeof(packet), &n_bytes) < 0)
         return false;
     *n_syscalls += 1;
     if (conn_send(connection->socket.fd, packet, n_bytes, NULL, 0) < 0)
@@ -54,20 +61,21 @@ enum connection_receipt connection_receive(struct connection *connection,
                                            Hakmem__ProgramReply **reply, int fds[CONN_MAX_FDS],
                                            size_t *n_fds, uint64_t *n_syscalls)
 {
-    struct wire_arena arena = {.bytes = arena_bytes, .capacity = sizeof(arena_bytes)};
     size_t n_bytes = 0;
 
     if (!descriptor_is_ours(&connection->socket, n_syscalls))
         return CONNECTION_CLOSED; /* by the program, unknowing */
     *n_syscalls += 1;
     int r =
-        conn_recv(connection->socket.fd, packet_bytes, sizeof(packet_bytes), &n_bytes, fds, n_fds);
+        conn_recv(connection->socket.fd, reply_bytes, CONN_REPLY_MAX_BYTES, &n_bytes, fds, n_fds);
     if (r == -EAGAIN)
         return CONNECTION_NOTHING;
     if (r != 0)
         return r == CONN_CLOSED || r == -ECONNRESET || r == -EPIPE ? CONNECTION_CLOSED
                                                                    : CONNECTION_BROKEN;
-    if (wire_unpack_program_reply(&arena, packet_bytes, n_bytes, reply) == 0 &&
+    size_t n_before = (n_bytes + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
+    struct wire_arena arena = {.bytes = reply_bytes + n_before, .capacity = ARENA_BYTES};
+    if (wire_unpack_program_reply(&arena, reply_bytes, n_bytes, reply) == 0 &&
         (*reply)->id == connection->next_reply_id && (*reply)->id <= connection->last_id) {
         connection->next_reply_id++;
         return CONNECTION_REPLY;
@@ -82,8 +90,6 @@ bool connection_wait(struct connection *connection, uint64_t deadline_ns, uint64
     uint64_t now = connection_now_ns();
     if (now >= deadline_ns)
         return false;
-    if (!descriptor_is_ours(&connection->socket, n_syscalls))
-        return true; /* connection_receive() finds out the same */
     uint64_t left = deadline_ns - now;
     struct timespec timeout = {.tv_sec = (time_t)(left / NS_PER_S),
                                .tv_nsec = (long)(left % NS_PER_S)};

@@ -3,8 +3,8 @@
  * numbered.
  *
  * Invariants:
- * - The descriptor is sent to, received from, polled and closed only right after descriptor.c said
- *   that it is ours.
+ * - The descriptor is sent to, received from and closed only right after descriptor.c said that it
+ *   is ours. To poll somebody else's does no harm.
  * - Replies come strictly in the order of the requests: any packet but the next one is an error, so
  *   that a daemon can never keep us reading.
  *
@@ -26,9 +26,11 @@ struct connection {
     struct descriptor socket;
     uint64_t last_id; /* of the requests sent */
     uint64_t next_reply_id;
+    bool is_new; /* nothing was sent as yet */
 };
 
-/* False: nobody there, or no number for the descriptor. */
+/* False: nobody there, or no number for the descriptor. What is sent first is to be sent right
+ * away: whose the descriptor is has just been seen. */
 bool connection_open(struct connection *connection, const char *path, uint64_t *n_syscalls);
 /* False: the descriptor was somebody else's; it was left alone. */
 bool connection_close(struct connection *connection, uint64_t *n_syscalls);

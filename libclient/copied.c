@@ -9,6 +9,7 @@
 #include "common/superslab.h"
 #include "libclient/bitmap.h"
 #include "libclient/glue.h"
+#include "libclient/tables.h"
 
 /* linux/fs.h of Linux 6.7. */
 struct scan_region {
@@ -29,8 +30,8 @@ struct scan_argument {
 #define WORD_FILE    (UINT64_C(1) << 61)
 
 /* Not on the stack: this may run on a small one, a signal handler's. */
-static struct scan_region regions[COPIED_PAGES / 2 + 1];
-static uint64_t words[COPIED_PAGES];
+static TABLE_LARGE struct scan_region regions[COPIED_PAGES / 2 + 1];
+static TABLE_LARGE uint64_t words[COPIED_PAGES];
 
 int copied_open(void)
 {

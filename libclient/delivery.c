@@ -6,18 +6,17 @@
 #include <sys/stat.h>
 
 #include "common/superslab.h"
+#include "libclient/glue.h"
 
 #define LEDGER_MAX_SLOTS (1u << 20)
 
-static bool cannot_shrink(int fd, uint64_t n_bytes, bool exactly, uint64_t *n_syscalls)
+/* Is its size sealed, and what else is it? */
+static bool cannot_shrink(int fd, struct stat *status, uint64_t *n_syscalls)
 {
-    struct stat status;
     *n_syscalls += 2;
     int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &status) < 0 || status.st_size < 0)
-        return false;
-    uint64_t size = (uint64_t)status.st_size;
-    return exactly ? size == n_bytes : size >= n_bytes;
+    return seals >= 0 && (seals & F_SEAL_SHRINK) && glue_stat(fd, status) == 0 &&
+           status->st_size >= 0;
 }
 
 /* ---- extents ---- */
@@ -29,8 +28,10 @@ static bool overlap(const Hakmem__Extent *a, const Hakmem__Extent *b)
 }
 
 bool delivery_extents_are_valid(Hakmem__Extent *const *extents, size_t n_extents, const int *fds,
-                                uint32_t n_slots, uint32_t run_slabs, uint64_t *n_syscalls)
+                                uint32_t n_slots, uint32_t run_slabs, uint64_t *inodes,
+                                uint64_t *n_syscalls)
 {
+    struct stat status;
     for (size_t i = 0; i < n_extents; i++) {
         const Hakmem__Extent *extent = extents[i];
         if (!extent_slabs_is_valid(extent->n_slabs) || extent->n_slabs < run_slabs ||
@@ -41,8 +42,10 @@ bool delivery_extents_are_valid(Hakmem__Extent *const *extents, size_t n_extents
             if (overlap(extent, extents[j]))
                 return false;
         }
-        if (!cannot_shrink(fds[i], extent->n_slabs * SUPERSLAB_BYTES, true, n_syscalls))
+        if (!cannot_shrink(fds[i], &status, n_syscalls) ||
+            (uint64_t)status.st_size != extent->n_slabs * SUPERSLAB_BYTES)
             return false;
+        inodes[i] = status.st_ino;
     }
     return true;
 }
@@ -55,12 +58,14 @@ bool delivery_map_ledger(struct delivery_ledgers *ledgers, int fd, uint32_t n_sl
     if (n_slots == 0 || n_slots > LEDGER_MAX_SLOTS)
         return false;
     size_t n_bytes = ledger_bytes(n_slots);
-    if (!cannot_shrink(fd, n_bytes, false, n_syscalls))
+    struct stat status;
+    if (!cannot_shrink(fd, &status, n_syscalls) || (uint64_t)status.st_size < n_bytes)
         return false;
     *n_syscalls += 1;
     struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ledger == MAP_FAILED)
         return false;
+    glue_populate_pages(ledger, sizeof(*ledger));
     /* Relaxed: written before the descriptor was sent, and the packet orders that. */
     if (atomic_load_relaxed(&ledger->magic) != LEDGER_MAGIC ||
         atomic_load_relaxed(&ledger->abi_version) != LEDGER_ABI_VERSION ||

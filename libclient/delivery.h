@@ -34,9 +34,10 @@ struct delivery_ledgers {
 };
 
 /* Are these extents, and the descriptors they came with (borrowed), what the protocol says they
- * must be? */
+ * must be? The files' inode numbers into inodes[0..n_extents). */
 bool delivery_extents_are_valid(Hakmem__Extent *const *extents, size_t n_extents, const int *fds,
-                                uint32_t n_slots, uint32_t run_slabs, uint64_t *n_syscalls);
+                                uint32_t n_slots, uint32_t run_slabs, uint64_t *inodes,
+                                uint64_t *n_syscalls);
 
 /* Maps the ledger and makes it the current one; borrows `fd`. False: it is no ledger of that many
  * slots. */

@@ -6,21 +6,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libclient/glue.h"
+
 /* The number lies below this: a table grown further costs the program memory, and time in each
  * fork. */
 #define CEILING 1024u
 #define FLOOR   3
 
+/* Where the program may have fewer. */
+static rlim_t lower_ceiling(uint64_t *n_syscalls)
+{
+    struct rlimit limit;
+    *n_syscalls += 1;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < CEILING ? limit.rlim_cur
+                                                                             : CEILING;
+}
+
 /* Consumes `fd`; its new number, or its old one when nothing higher is free, or -1. */
 static int move_high(int fd, uint64_t *n_syscalls)
 {
-    struct rlimit limit;
     rlim_t ceiling = CEILING;
-    int high = -1;
-
     *n_syscalls += 1;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < ceiling)
-        ceiling = limit.rlim_cur;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)CEILING - 1);
+    if (high < 0)
+        ceiling = lower_ceiling(n_syscalls);
     for (rlim_t below = 1; high < 0 && below + FLOOR <= ceiling; below *= 2) {
         *n_syscalls += 1;
         high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(ceiling - below));
@@ -39,7 +48,7 @@ bool descriptor_adopt(struct descriptor *descriptor, int fd, uint64_t *n_syscall
     if (fd < 0)
         return false;
     *n_syscalls += 1;
-    if (fstat(fd, &status) < 0) {
+    if (glue_stat(fd, &status) < 0) {
         close(fd);
         return false;
     }
@@ -53,7 +62,7 @@ bool descriptor_is_ours(const struct descriptor *descriptor, uint64_t *n_syscall
     if (descriptor->fd < 0)
         return false;
     *n_syscalls += 1;
-    return fstat(descriptor->fd, &status) == 0 && status.st_dev == descriptor->dev &&
+    return glue_stat(descriptor->fd, &status) == 0 && status.st_dev == descriptor->dev &&
            status.st_ino == descriptor->ino;
 }
 

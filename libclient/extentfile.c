@@ -10,10 +10,24 @@
 
 static uint32_t n_descriptors;
 
+/* How many numbers the program had when it was last asked. */
+static uint32_t n_numbers;
+
+static uint32_t limit(void)
+{
+    if (n_numbers == 0)
+        n_numbers = glue_descriptor_limit();
+    return n_numbers;
+}
+
 int extentfile_adopt(int fd)
 {
     n_descriptors++;
-    return glue_descriptor_up(fd);
+    int up = glue_descriptor_up(fd, limit());
+    if (up != fd)
+        return up;
+    n_numbers = 0; /* it may have fewer by now */
+    return glue_descriptor_up(fd, limit());
 }
 
 bool extentfile_is_ours(const struct superslab *head)
@@ -48,20 +62,12 @@ void extentfile_drop(struct superslab *head)
     n_descriptors--;
 }
 
-static uint32_t limit(void)
-{
-    static uint32_t n;
-    if (n == 0)
-        n = glue_descriptor_limit() / DESCRIPTOR_SHARE;
-    return n;
-}
-
 bool extentfile_may_hold_more(void)
 {
-    return n_descriptors < limit();
+    return n_descriptors < limit() / DESCRIPTOR_SHARE;
 }
 
 bool extentfile_may_keep(void)
 {
-    return n_descriptors <= limit() / 2;
+    return n_descriptors <= limit() / DESCRIPTOR_SHARE / 2;
 }

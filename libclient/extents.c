@@ -58,23 +58,24 @@ void extents_set_private(uint32_t index)
     slab->slot = LEDGER_SLOT_NONE;
     slab->extent_fd = -1;
     slab->zero = true;
+    slab->is_untouched = true;
     slab->idle_since_s = glue_now_s();
 }
 
-static void set_leased(uint32_t first, const struct link_extent *arrived, uint64_t inode,
-                       uint32_t era)
+static void set_leased(uint32_t first, const struct link_extent *arrived, uint32_t era)
 {
     for (uint32_t i = 0; i < arrived->n_slabs; i++) {
         struct superslab *slab = window_slab(first + i);
         slab->backing = SUPERSLAB_LEASED;
         slab->kind = SUPERSLAB_NONE;
         slab->zero = true;
+        slab->is_untouched = true;
         slab->huge_page = arrived->huge_slabs == arrived->n_slabs;
         slab->extent_first = first;
         slab->extent_slabs = (uint8_t)arrived->n_slabs;
         slab->extent_id = arrived->id;
         slab->extent_fd = i == 0 ? arrived->fd : -1;
-        slab->extent_inode = inode;
+        slab->extent_inode = arrived->inode;
         slab->era = era;
         slab->slot = arrived->first_slot + i;
         slab->generation = generation;
@@ -98,7 +99,6 @@ static bool enter_ledger(const struct link_extent *arrived)
 uint32_t extents_map(struct link_extent *arrived)
 {
     uint32_t n_slabs = arrived->n_slabs;
-    uint64_t inode = glue_inode(arrived->fd);
     uint32_t era = originals_era();
     uint32_t first = window_take(n_slabs, 1, false);
     if (first == BITMAP_NONE) {
@@ -126,7 +126,7 @@ uint32_t extents_map(struct link_extent *arrived)
         return BITMAP_NONE;
     }
     arrived->fd = extentfile_adopt(arrived->fd);
-    set_leased(first, arrived, inode, era);
+    set_leased(first, arrived, era);
     return first;
 }
 

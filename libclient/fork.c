@@ -29,6 +29,7 @@
 #include "libclient/runs.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
+#include "libclient/tables.h"
 #include "libclient/publish.h"
 
 /* The one whose number stands here is source.c's. */
@@ -41,10 +42,11 @@
  * there is nobody to keep out, so that none is taken: to write to them on both sides of a fork
  * copies a dozen pages on each.
  */
-static bool was_own[N_LOCKS];
+static TABLE_LARGE bool was_own[N_LOCKS];
 static bool is_alone;
 /* Alone, and in the midst of this many critical sections. */
-static unsigned own[N_LOCKS], n_own;
+static TABLE_LARGE unsigned own[N_LOCKS];
+static unsigned n_own;
 /* The program's signals, which wait while the locks are held: likewise. */
 static sigset_t signals;
 /* prepare() calls in force: glibc's fork() and our _Fork() may nest. */

@@ -4,23 +4,38 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-static uint32_t *mark; /* the page, or NULL */
+#include "common/atomic.h"
 
-void forkmark_set(uint64_t *n_syscalls)
+static uint32_t *page; /* or NULL; constant once it is there */
+static bool is_wiped_on_fork;
+static bool was_set[N_FORKMARKS];
+
+/* Populated: it is written to at once, and a fault would take several times as long. */
+static void map_page(uint64_t *n_syscalls)
 {
-    if (!mark) {
-        *n_syscalls += 2;
-        void *page =
-            mmap(NULL, sizeof(*mark), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (page == MAP_FAILED)
-            return;
-        (void)madvise(page, sizeof(*mark), MADV_WIPEONFORK);
-        mark = page;
-    }
-    *mark = 1;
+    *n_syscalls += 2;
+    void *at = mmap(NULL, N_FORKMARKS * sizeof(*page), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (at == MAP_FAILED)
+        return;
+    is_wiped_on_fork = madvise(at, N_FORKMARKS * sizeof(*page), MADV_WIPEONFORK) == 0;
+    page = at;
 }
 
-bool forkmark_is_wiped(void)
+bool forkmark_set(enum forkmark which, uint64_t *n_syscalls)
 {
-    return mark && *mark == 0;
+    if (!page)
+        map_page(n_syscalls);
+    if (!page || !is_wiped_on_fork)
+        return false;
+    /* Relaxed: it orders nothing. Whoever asks without source.c's lock has learnt from what was
+     * done under it that the mark is there. */
+    atomic_store_relaxed(&page[which], 1);
+    was_set[which] = true;
+    return true;
+}
+
+bool forkmark_is_wiped(enum forkmark which)
+{
+    return was_set[which] && atomic_load_relaxed(&page[which]) == 0; /* likewise */
 }

@@ -2,8 +2,9 @@
 #include "libclient/freeslabs.h"
 
 #include "libclient/extents.h"
+#include "libclient/tables.h"
 
-struct freeslabs freeslabs;
+TABLE_LARGE struct freeslabs freeslabs;
 
 void freeslabs_put_warm(uint32_t index)
 {

@@ -18,13 +18,13 @@
 #include "libclient/window.h"
 
 struct freeslabs {
-    uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
-    uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
     /*
      * Signed: a fork in a signal handler may shift one from leased to private between a bit's
      * change and its count's. They steer, nothing is lost by one too many.
      */
     int32_t n_warm_leased, n_warm_private, n_cold;
+    uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+    uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 };
 
 /* To be read by source.c; changed by the functions below, and by the fork that makes leased ones

@@ -21,9 +21,6 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-#ifndef MADV_WIPEONFORK
-#define MADV_WIPEONFORK 18
-#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -121,19 +118,6 @@ bool glue_free_file_pages(void *at, size_t n_bytes)
     return madvise(at, n_bytes, MADV_REMOVE) == 0;
 }
 
-void *glue_map_wiped_on_fork(void)
-{
-    size_t n_bytes = glue_page_bytes();
-    glue_count_syscalls(2);
-    void *at = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
-        return NULL;
-    if (madvise(at, n_bytes, MADV_WIPEONFORK) == 0)
-        return at;
-    munmap(at, n_bytes);
-    return NULL;
-}
-
 bool glue_unmap(void *at, size_t n_bytes)
 {
     count_syscall();
@@ -153,7 +137,7 @@ void glue_populate(void *at, size_t n_bytes)
     madvise(at, n_bytes, MADV_POPULATE_WRITE);
 }
 
-void glue_populate_pages(void *at, size_t n_bytes)
+void glue_populate_pages(const void *at, size_t n_bytes)
 {
     uintptr_t begin = (uintptr_t)at & ~(uintptr_t)4095;
     uintptr_t end = ((uintptr_t)at + n_bytes + 4095) & ~(uintptr_t)4095;
@@ -206,12 +190,22 @@ void glue_close(int fd)
     close(fd);
 }
 
+int glue_stat(int fd, struct stat *status)
+{
+#if defined(__x86_64__)
+    /* libc's goes by an empty name: a page more of libc that a new process has to bring in. */
+    return (int)syscall(SYS_fstat, fd, status);
+#else
+    return fstat(fd, status);
+#endif
+}
+
 uint64_t glue_inode(int fd)
 {
     struct stat status;
     int saved_errno = errno;
     count_syscall();
-    bool ok = fstat(fd, &status) == 0;
+    bool ok = glue_stat(fd, &status) == 0;
     errno = saved_errno;
     return ok ? status.st_ino : 0;
 }
@@ -229,16 +223,16 @@ bool glue_has_size_sealed(int fd)
 uint32_t glue_descriptor_limit(void)
 {
     struct rlimit limit;
+    count_syscall();
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 256;
     return limit.rlim_cur > 65536 ? 65536 : (uint32_t)limit.rlim_cur;
 }
 
-int glue_descriptor_up(int fd)
+int glue_descriptor_up(int fd, uint32_t limit)
 {
     /* The upper half of the program's numbers: the kernel's table grows to the highest in use, so
      * not the very top. */
-    uint32_t limit = glue_descriptor_limit();
     int from = (int)(limit > 2048 ? 1024 : limit / 2);
     count_syscall();
     int up = fcntl(fd, F_DUPFD_CLOEXEC, from);
@@ -262,7 +256,12 @@ void glue_restore_signals(const sigset_t *saved)
 
 size_t glue_page_bytes(void)
 {
+#if defined(__x86_64__)
+    return 4096; /* no other: and sysconf() costs two page faults in a program that has no use of it
+                  */
+#else
     return (size_t)sysconf(_SC_PAGESIZE);
+#endif
 }
 
 size_t glue_address_space_limit(void)
@@ -275,12 +274,14 @@ size_t glue_address_space_limit(void)
 
 uint32_t glue_n_processors(void)
 {
-    /* Not sysconf(): glibc's opens files, and may allocate, for it. */
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    int n = CPU_COUNT(&set);
-    return n > 0 ? (uint32_t)n : 1;
+    /* Not sysconf(): glibc's opens files, and may allocate, for it. Not sched_getaffinity() nor
+     * CPU_COUNT(), either: each is in a page of libc that nothing else here touches. */
+    uint64_t set[CPU_SETSIZE / 64];
+    long n_bytes = syscall(SYS_sched_getaffinity, 0, sizeof(set), set);
+    uint32_t n = 0;
+    for (long i = 0; i < n_bytes / (long)sizeof(set[0]); i++)
+        n += (uint32_t)__builtin_popcountll(set[i]);
+    return n > 0 ? n : 1;
 }
 
 bool glue_is_single_threaded(void)

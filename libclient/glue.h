@@ -36,9 +36,6 @@ void *glue_map_untouched(size_t n_bytes, int fd);
 void *glue_map_again(size_t n_bytes, int fd);
 /* Frees the file's pages behind a shared mapping; other mappings' private copies stay. */
 bool glue_free_file_pages(void *at, size_t n_bytes);
-/* A page that reads as zero in every process that is made from this one by copying its address
- * space, or NULL. */
-void *glue_map_wiped_on_fork(void);
 /* Back to address space without memory. */
 bool glue_unmap(void *at, size_t n_bytes);
 
@@ -46,8 +43,10 @@ bool glue_unmap(void *at, size_t n_bytes);
 bool glue_purge(void *at, size_t n_bytes);
 /* Brings the pages of a mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
-/* The same for all pages that hold a byte of it. */
-void glue_populate_pages(void *at, size_t n_bytes);
+/* The same for all pages that hold a byte of it. Worth it for a single page that is about to be
+ * written to (measured where a fault is dear, on a virtual machine: 3 us for the call against 20).
+ */
+void glue_populate_pages(const void *at, size_t n_bytes);
 /* Asks for huge pages where none are there yet. A hint. */
 void glue_huge_pages(void *at, size_t n_bytes);
 /* Keeps huge pages away from memory that may stay mostly untouched. A hint. */
@@ -62,14 +61,17 @@ void glue_dont_fork(void *at, size_t n_bytes);
 bool glue_copy_in_place(void *at, size_t n_bytes);
 
 void glue_close(int fd);
+/* fstat(). Not counted here. */
+struct stat;
+int glue_stat(int fd, struct stat *status);
 /* The file's inode number, 0 if there is no such descriptor: tells whether a number still is the
  * file that we opened. */
 uint64_t glue_inode(int fd);
 /* Is this a file whose size is sealed, and its seals with it? */
 bool glue_has_size_sealed(int fd);
-/* Moves a descriptor out of the program's way, to a high number; the old number if that fails.
- * Consumes `fd`. */
-int glue_descriptor_up(int fd);
+/* Moves a descriptor out of the program's way, to a high number of so many that there are; the old
+ * number if that fails. Consumes `fd`. */
+int glue_descriptor_up(int fd, uint32_t limit);
 /* RLIMIT_NOFILE, soft. */
 uint32_t glue_descriptor_limit(void);
 

@@ -16,6 +16,7 @@
 #include "libclient/heap.h"
 #include "libclient/lock.h"
 #include "libclient/misuse.h"
+#include "libclient/tables.h"
 
 struct front {
     uint64_t n_bytes;
@@ -43,7 +44,7 @@ static_assert(sizeof(struct front) == 16, "keeps the program's bytes aligned");
 #define JUNK_END_BYTES ((size_t)16 << 10)
 
 static struct lock lock;
-static void *quarantine[QUARANTINE_BLOCKS]; /* the program's addresses, a ring */
+static TABLE_LARGE void *quarantine[QUARANTINE_BLOCKS]; /* the program's addresses, a ring */
 static uint32_t q_first, q_count;
 static size_t q_bytes;
 

@@ -18,6 +18,7 @@
 #include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
+#include "libclient/tables.h"
 
 /* None is 0: `state` then is in the page of initialised data, which every process has. At its end a
  * program asks for it that never allocated; it need not touch a page for the answer. */
@@ -29,8 +30,18 @@ enum heap_state { HEAP_UNBORN = 1, HEAP_READY, HEAP_FAILED };
 static uint32_t state = HEAP_UNBORN;
 static struct lock init_lock;
 
+/* The variables that all of the following writes to, up to the first arena's bins: a few pages in a
+ * row. */
+static void bring_in_variables(void)
+{
+    char *end = (char *)(span_bin(0, N_SMALL) + 1);
+    if (tables_begin && end > tables_begin)
+        glue_populate_pages(tables_begin, (size_t)(end - tables_begin));
+}
+
 static enum heap_state initialise(void)
 {
+    bring_in_variables();
     sizeclass_init();
     if (!window_init() || !source_init())
         return HEAP_FAILED;

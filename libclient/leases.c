@@ -24,18 +24,37 @@ static uint32_t round_to_power_of_two(uint32_t n)
     return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
 }
 
-/* Below this many SuperSlabs a program is still starting, and leases half of what it has. */
+/* Below this many SuperSlabs a program is still starting: few leases are worth more than a small
+ * tail. */
 #define STARTING_SLABS 16u
+#define STARTING_STEP  4u
+#define SMALLEST_STEP  2u
+#define STEP_SHARE     20u
+#define LOW_SHARE      40u
 
-/* How much to lease when something is wanted: an eighth of what there is, so that the unused tail
- * stays small; more while that is little, so that a cold start is few leases. */
-static uint32_t lease_step(void)
+uint32_t leases_step(uint32_t n_held)
 {
-    uint32_t n = (uint32_t)(leases.bytes >> SUPERSLAB_SHIFT);
-    n = n < STARTING_SLABS ? n / 2 : n / 8;
-    if (n < 2)
-        return 2;
-    return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : 1u << (31 - __builtin_clz(n));
+    uint32_t n = n_held / STEP_SHARE;
+    if (n_held < STARTING_SLABS)
+        return n_held < STARTING_STEP ? SMALLEST_STEP : STARTING_STEP;
+    if (n < SMALLEST_STEP)
+        return SMALLEST_STEP;
+    if (n > EXTENT_MAX_SLABS)
+        return EXTENT_MAX_SLABS;
+    /* One extent or two. */
+    uint32_t top = 1u << (31 - __builtin_clz(n));
+    return n & (top | top >> 1);
+}
+
+uint32_t leases_low_water(uint32_t n_held)
+{
+    uint32_t n = n_held / LOW_SHARE;
+    return n > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : n;
+}
+
+static uint32_t n_held(void)
+{
+    return (uint32_t)(leases.bytes >> SUPERSLAB_SHIFT);
 }
 
 static void take_in(struct link_extent *arrived, size_t n_extents)
@@ -125,7 +144,7 @@ bool leases_ask(uint32_t n_slabs, bool wait)
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
     uint32_t run = round_to_power_of_two(n_slabs);
-    uint32_t want = lease_step() > run ? lease_step() : run;
+    uint32_t step = leases_step(n_held()), want = step > run ? step : run;
 
     if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
         return false;
@@ -150,14 +169,13 @@ bool leases_ask(uint32_t n_slabs, bool wait)
  * new leases. */
 bool leases_have_much_cold(void)
 {
-    int32_t n_leased = (int32_t)(leases.bytes >> SUPERSLAB_SHIFT);
-    return freeslabs.n_cold >= 8 && freeslabs.n_cold >= n_leased / 4;
+    return freeslabs.n_cold >= 8 && freeslabs.n_cold >= (int32_t)n_held() / 4;
 }
 
 /* When the last warm SuperSlab is gone, or nearly so where there are many. */
 bool leases_look_ahead_is_due(void)
 {
-    int32_t low = (int32_t)(leases.bytes >> SUPERSLAB_SHIFT) / 16;
+    int32_t low = (int32_t)leases_low_water(n_held());
     return leases.bytes > 0 && freeslabs.n_warm_leased <= low && !link_is_pending() &&
            link_ledger() && link_pressure() == LEDGER_PRESSURE_NONE && !leases_have_much_cold();
 }

@@ -22,6 +22,14 @@ struct leases {
 
 extern struct leases leases __attribute__((visibility("hidden")));
 
+/*
+ * How many SuperSlabs to lease next, for a program that holds so many, and when: as soon as no more
+ * than the low water are left unused. That is the tail, what a program holds and does not use: from
+ * 50 MiB on at most a twelfth. docs/architecture.md has what else was tried.
+ */
+uint32_t leases_step(uint32_t n_held);
+uint32_t leases_low_water(uint32_t n_held);
+
 /* May the daemon be asked at all? */
 bool leases_may_ask(void);
 

@@ -229,7 +229,7 @@ static bool hello_send(void)
 /* Connects and says Hello. False: nobody there, and the back-off is running. */
 static bool greet(void)
 {
-    forkmark_set(&self.counters.syscalls);
+    forkmark_set(FORKMARK_LINK, &self.counters.syscalls);
     if (!connection_open(&self.connection, self.path ? self.path : DEFAULT_SOCKET,
                          &self.counters.syscalls)) {
         connection_end(CONNECT_BACKOFF_NS);
@@ -242,11 +242,12 @@ static bool greet(void)
 
 /* Moves the descriptors into `out`. */
 static void extents_take(Hakmem__Extent *const *extents, size_t n_extents, int *fds,
-                         struct link_extent *out, size_t *n_out)
+                         const uint64_t *inodes, struct link_extent *out, size_t *n_out)
 {
     for (size_t i = 0; i < n_extents; i++) {
         out[i] = (struct link_extent){.id = extents[i]->id,
                                       .fd = fds[i],
+                                      .inode = inodes[i],
                                       .n_slabs = extents[i]->n_slabs,
                                       .first_slot = extents[i]->first_slot,
                                       .huge_slabs = extents[i]->huge_slabs};
@@ -276,10 +277,11 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
                                struct link_extent *extents, size_t *n_extents)
 {
     size_t n_ledgers = hello->reattached ? 0 : 1;
+    uint64_t inodes[CONN_MAX_FDS];
     if (hello->version < WIRE_VERSION_MIN || hello->version > WIRE_VERSION_MAX ||
         n_fds != hello->n_extents + n_ledgers ||
         !delivery_extents_are_valid(hello->extents, hello->n_extents, fds + n_ledgers,
-                                    hello->ledger_slots, 1, &self.counters.syscalls) ||
+                                    hello->ledger_slots, 1, inodes, &self.counters.syscalls) ||
         !ledger_take(hello, fds))
         return RECEIPT_LOST;
 
@@ -292,20 +294,21 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
     atomic_store_release(&ledger_in_force, self.ledgers.current.ledger);
     if (hello->n_extents == 0)
         return lease_send() ? RECEIPT_OTHER : RECEIPT_LOST; /* what the Hello did not bring */
-    extents_take(hello->extents, hello->n_extents, fds + n_ledgers, extents, n_extents);
+    extents_take(hello->extents, hello->n_extents, fds + n_ledgers, inodes, extents, n_extents);
     return RECEIPT_GRANT;
 }
 
 static enum receipt lease_take(const Hakmem__LeaseReply *lease, int *fds, size_t n_fds,
                                struct link_extent *extents, size_t *n_extents)
 {
+    uint64_t inodes[CONN_MAX_FDS];
     if (lease->n_extents == 0 || n_fds != lease->n_extents ||
         !delivery_extents_are_valid(lease->extents, lease->n_extents, fds, self.ledger_slots,
-                                    self.want_run, &self.counters.syscalls))
+                                    self.want_run, inodes, &self.counters.syscalls))
         return RECEIPT_LOST;
     self.state = STATE_READY;
     self.pending_id = 0;
-    extents_take(lease->extents, lease->n_extents, fds, extents, n_extents);
+    extents_take(lease->extents, lease->n_extents, fds, inodes, extents, n_extents);
     return RECEIPT_GRANT;
 }
 
@@ -451,8 +454,8 @@ static void forget_parent(void)
     self.generation++;
     self.connect_backoff = (struct backoff){0};
     self.refused_backoff = (struct backoff){0};
-    if (forkmark_is_wiped())
-        forkmark_set(&self.counters.syscalls);
+    if (forkmark_is_wiped(FORKMARK_LINK))
+        forkmark_set(FORKMARK_LINK, &self.counters.syscalls);
 }
 
 /* malloc is no cancellation point, and the calls made here are: a thread must not end in them with
@@ -461,7 +464,7 @@ static struct guard guard_enter(void)
 {
     struct guard guard = {.saved_errno = errno};
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard.cancel_state);
-    if (forkmark_is_wiped())
+    if (forkmark_is_wiped(FORKMARK_LINK))
         forget_parent();
     ledger_drop_if_stale();
     return guard;

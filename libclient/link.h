@@ -23,6 +23,7 @@
 struct link_extent {
     uint64_t id;
     int fd;
+    uint64_t inode; /* of fd */
     uint32_t n_slabs;
     uint32_t first_slot;
     uint32_t huge_slabs;

@@ -20,6 +20,7 @@
 #include "common/atomic.h"
 #include "libclient/copied.h"
 #include "libclient/extentfile.h"
+#include "libclient/forkmark.h"
 #include "libclient/glue.h"
 #include "libclient/settings.h"
 #include "libclient/window.h"
@@ -51,7 +52,7 @@ struct original {
 };
 
 static struct {
-    uint32_t *fork_mark; /* zero in a process that was copied from the one that set it */
+    bool has_begun;
     uint32_t era;
     struct witness current, retired;
     bool is_clear; /* the retired one was: what is marked may go */
@@ -78,16 +79,24 @@ static void begin_era(void)
     witness_forget(&self.retired);
 }
 
+static bool set_mark(void)
+{
+    uint64_t n_syscalls = 0;
+    bool ok = forkmark_set(FORKMARK_ORIGINALS, &n_syscalls);
+    glue_count_syscalls(n_syscalls);
+    return ok;
+}
+
 /*
  * In a child, however it was made: the originals are its parent's. Its copies of the mappings of
  * the parent's witnesses stay for as long as it lives. True: this was the first call in it.
  */
 static bool heed_fork(void)
 {
-    if (!self.fork_mark || *self.fork_mark != 0)
+    if (!forkmark_is_wiped(FORKMARK_ORIGINALS))
         return false;
     begin_era();
-    atomic_store_relaxed(self.fork_mark, 1); /* likewise */
+    set_mark();
     return true;
 }
 
@@ -97,7 +106,7 @@ bool originals_is_own(const struct superslab *slab)
      * another thread of which is in heed_fork() or lose_era() at this moment, either answer is
      * right. */
     return slab->era != ORIGINALS_NO_ERA && slab->era == atomic_load_relaxed(&self.era) &&
-           atomic_load_relaxed(self.fork_mark) != 0;
+           !forkmark_is_wiped(FORKMARK_ORIGINALS);
 }
 
 static bool is_watched(uint32_t index)
@@ -187,11 +196,10 @@ uint32_t originals_era(void)
     bool is_forked = heed_fork();
     if (glue_page_bytes() != COPIED_PAGE_BYTES)
         return ORIGINALS_NO_ERA;
-    if (!self.fork_mark) {
-        self.fork_mark = glue_map_wiped_on_fork();
-        if (!self.fork_mark)
+    if (!self.has_begun) {
+        if (!set_mark())
             return ORIGINALS_NO_ERA;
-        *self.fork_mark = 1;
+        self.has_begun = true;
         begin_era();
     }
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);

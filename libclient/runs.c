@@ -13,6 +13,7 @@
 #include "libclient/glue.h"
 #include "libclient/lock.h"
 #include "libclient/source.h"
+#include "libclient/tables.h"
 #include "libclient/window.h"
 
 #define ALL_UNITS 0xffffffffu
@@ -25,7 +26,7 @@ static struct lock lock;
 static struct list buckets[UNITS_PER_SUPERSLAB + 1];
 static uint64_t filled;
 /* SuperSlabs of kind UNITS. (`kind` itself is read under its owner's lock alone.) */
-static uint64_t carved[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+static TABLE_LARGE uint64_t carved[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint32_t carved_end; /* none from here on; only grows */
 
 struct lock *runs_lock(void)
@@ -41,6 +42,7 @@ bool runs_is_in_first_region(const void *run)
 
 void runs_init(void)
 {
+    glue_populate_pages(carved, sizeof(carved[0]));
     for (unsigned n = 0; n <= UNITS_PER_SUPERSLAB; n++)
         list_init(&buckets[n]);
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct settings settings = {.connect = SETTINGS_CONNECT_LAZY, .wait_us = 2000, .watch = true};
 
@@ -27,7 +28,7 @@ static void read_wait(const char *value)
     settings.wait_us = (uint32_t)us;
 }
 
-void settings_load(void)
+static void read_all(void)
 {
     /* secure_getenv: a set-uid program must not be told by its caller where its memory comes from.
      */
@@ -36,7 +37,6 @@ void settings_load(void)
     const char *foreign = secure_getenv("HAKMEM_FOREIGN");
     const char *check = secure_getenv("HAKMEM_CHECK");
 
-    settings.is_loaded = true;
     settings.socket_path = path && *path ? path : NULL;
     if (mode && strcmp(mode, "off") == 0)
         settings.connect = SETTINGS_CONNECT_OFF;
@@ -53,4 +53,32 @@ void settings_load(void)
     settings.test_purge = is_on(secure_getenv("HAKMEM_TEST_PURGE"));
     settings.test_blind_witness = is_on(secure_getenv("HAKMEM_TEST_BLIND_WITNESS"));
 #endif
+}
+
+static bool is_ours(const char *variable)
+{
+    const char *prefix = "HAKMEM_";
+    while (*prefix && *prefix == *variable) {
+        prefix++;
+        variable++;
+    }
+    return !*prefix;
+}
+
+/* Is there anything to be read? Few programs are told anything, and libc's functions are each in a
+ * page that a new process has to bring in. */
+static bool is_told_anything(void)
+{
+    for (char **variable = environ; variable && *variable; variable++) {
+        if (is_ours(*variable))
+            return true;
+    }
+    return false;
+}
+
+void settings_load(void)
+{
+    settings.is_loaded = true;
+    if (is_told_anything())
+        read_all();
 }

@@ -107,6 +107,16 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
            freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero);
 }
 
+/* Its first page, which is all of it where pages are of 2 MiB, comes in with a system call: a fault
+ * would take longer. */
+static void bring_in_untouched(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    if (slab->is_untouched)
+        glue_populate_pages(window_address(index), 1);
+    slab->is_untouched = false;
+}
+
 /*
  * Signals wait while SuperSlabs are mapped, unmapped or leased: a handler that forks must not
  * convert what is half made. To take a warm one and to release one is safe at every step, and goes
@@ -128,6 +138,8 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
         age();
         glue_restore_signals(&signals);
     }
+    if (ok && want == SOURCE_FOR_UNITS)
+        bring_in_untouched(*first); /* the caller is about to carve it */
     for (uint32_t i = 0; ok && i < n_slabs; i++)
         window_slab(*first + i)->zero = false;
     lock_release(&lock);
@@ -224,6 +236,22 @@ out:
     return moved;
 }
 
+/* So that what is warm is used without a system call. The daemon may take IDLE ones at any moment:
+ * they are ACTIVE meanwhile. */
+static void bring_in_warm(void)
+{
+    uint32_t end = window.high_low;
+    for (uint32_t i = 0; (i = bitmap_next(freeslabs.warm, i, end, true)) < end; i++) {
+        if (!window_slab(i)->is_untouched)
+            continue;
+        enum extents_taken taken = extents_activate(i, false);
+        if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
+            continue;
+        bring_in_untouched(i);
+        extents_deactivate(i);
+    }
+}
+
 static uint32_t warm_missing(uint32_t n_slabs)
 {
     int32_t n_warm = freeslabs.n_warm_leased + freeslabs.n_warm_private;
@@ -251,8 +279,10 @@ static bool prewarm_private(uint32_t n_slabs)
         if (!private_map(PRIVATE_AMONG_OTHERS, chunk, 1, &first))
             return false;
         glue_populate(window_address(first), superslab_bytes(chunk));
-        for (uint32_t i = first; i < first + chunk; i++)
+        for (uint32_t i = first; i < first + chunk; i++) {
+            window_slab(i)->is_untouched = false;
             freeslabs_put_warm(i);
+        }
     }
     return true;
 }
@@ -273,6 +303,7 @@ bool source_prewarm(uint32_t n_slabs)
         ok = prewarm_leased(n_slabs);
     }
     ok = ok || prewarm_private(n_slabs);
+    bring_in_warm();
     age();
     glue_restore_signals(&signals);
     lock_release(&lock);
@@ -334,11 +365,13 @@ uint64_t source_n_fallbacks(void)
 
 bool source_init(void)
 {
+    glue_populate_pages(&freeslabs, sizeof(freeslabs.warm[0]));
     /* Mostly untouched in small programs: a huge page would be all theirs. */
     if (!window_take_at(0, 1) || !glue_make_usable(window_address(0), SUPERSLAB_BYTES))
         return false;
     glue_no_huge_pages(window_address(0), SUPERSLAB_BYTES);
     extents_set_private(0);
+    window_slab(0)->is_untouched = false; /* brought in bit by bit */
     freeslabs_put_warm(0);
     private_count(1);
     return true;

@@ -8,6 +8,7 @@
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
+#include "libclient/tables.h"
 
 /*
  * Of a span in the first region, with its small pages, this much comes in at once, by a system
@@ -15,7 +16,7 @@
  */
 #define PART_BYTES (UNIT_BYTES / 4)
 
-static struct bin bins[N_ARENAS][N_SMALL + 1];
+static TABLE_FIRST struct bin bins[N_ARENAS][N_SMALL + 1];
 
 static uint32_t n_open; /* arenas 0..n_open - 1 have bins that are set up */
 
@@ -163,7 +164,8 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
     if (n > span->n_free)
         n = span->n_free;
     unsigned left = n;
-    unsigned n_words = (span->n_carved + 63u) / 64;
+    bool any_freed = span->n_free + span->n_carved > span->n_blocks; /* else not a bit is set */
+    unsigned n_words = any_freed ? (span->n_carved + 63u) / 64 : 0;
 
     /* Freed blocks first: they are warm, and the rest of the span stays untouched. */
     unsigned word = span->hint;
@@ -181,8 +183,14 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
     }
     span->hint = (uint16_t)word;
     unsigned n_carved = span->n_carved;
-    while (left > 0)
-        blocks[--left] = start + n_carved++ * block_bytes;
+    while (left > 0) {
+        /* Nobody has touched it, the daemon cleared it long ago: its ends come from memory, all at
+         * once here, one by one where the program writes to them. */
+        char *block = start + n_carved++ * block_bytes;
+        __builtin_prefetch(block, 1);
+        __builtin_prefetch(block + block_bytes - 1, 1);
+        blocks[--left] = block;
+    }
     atomic_store_relaxed(&span->n_carved, (uint16_t)n_carved);
     span->n_free = (uint16_t)(span->n_free - n);
     span->rest = 0;

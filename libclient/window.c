@@ -4,6 +4,7 @@
 #include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/glue.h"
+#include "libclient/tables.h"
 
 /* User address space that the flat map covers: 47 bits on x86-64; 48 elsewhere. */
 #if defined(__x86_64__)
@@ -27,11 +28,14 @@ static const uint8_t empty_map[2];
 struct window_fast window_fast = {.map = empty_map, .shift = 63};
 static bool fast_path_is_disabled; /* for good, also if the window is reserved only later */
 
-static uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+static TABLE_LARGE uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
 
-/* Bump allocation in [arena_next, arena_end), usable up to arena_usable. */
+/* Bump allocation in [arena_next, arena_end), usable up to arena_usable; before that in
+ * first_arena, which has room for the first thread's cache. */
 static uintptr_t arena_next, arena_usable, arena_end;
+static TABLE_LARGE _Alignas(4096) char first_arena[ARENA_STEP_BYTES];
+static size_t first_arena_used;
 
 static uintptr_t round_up(uintptr_t value, uintptr_t to)
 {
@@ -96,6 +100,7 @@ bool window_init(void)
 {
     size_t limit = glue_address_space_limit();
     uint32_t n_slabs = WINDOW_MAX_SLABS;
+    glue_populate_pages(taken, sizeof(taken[0]));
     /* Smaller where there are fewer address bits than usual, or an emulator has plans for them. */
     for (; limit == SIZE_MAX && n_slabs >= WINDOW_MAX_SLABS / 64; n_slabs /= 4) {
         if (reserve(n_slabs, true, ARENA_BYTES))
@@ -123,6 +128,10 @@ void window_disable_fast_path(void)
 void *window_arena_allocate(size_t n_bytes)
 {
     n_bytes = round_up(n_bytes, 64);
+    if (n_bytes <= sizeof(first_arena) - first_arena_used) {
+        first_arena_used += n_bytes;
+        return first_arena + first_arena_used - n_bytes;
+    }
     if (n_bytes > arena_end - arena_next)
         return NULL;
     while (arena_usable - arena_next < n_bytes) {
@@ -158,6 +167,37 @@ static bool make_chunk_usable(uint32_t chunk)
                                   n_units * sizeof(struct unit_bitmap));
 }
 
+/* Metadata below these addresses has come in, of the part of the window that is not for blocks that
+ * may grow; what there is about those is not much. */
+static struct {
+    uintptr_t units, slabs, spans;
+} ready;
+
+static void bring_in(uintptr_t *ready_end, const void *at, size_t n_bytes)
+{
+    uintptr_t begin = (uintptr_t)at & ~(uintptr_t)4095;
+    uintptr_t end = round_up((uintptr_t)at + n_bytes, 4096);
+    if (begin < *ready_end)
+        begin = *ready_end;
+    if (begin >= end)
+        return;
+    glue_populate((void *)begin, end - begin);
+    *ready_end = end;
+}
+
+/* SuperSlabs have been taken: what is about to be written down about them. */
+static void bring_in_metadata(uint32_t first, uint32_t n_slabs)
+{
+    size_t first_unit = (size_t)first * UNITS_PER_SUPERSLAB;
+    size_t n_units = (size_t)n_slabs * UNITS_PER_SUPERSLAB;
+    if (first >= window.n_apart)
+        return;
+    bring_in(&ready.units, &window.unit_class[(uintptr_t)window_address(first) >> UNIT_SHIFT],
+             n_units);
+    bring_in(&ready.slabs, window_slab(first), n_slabs * sizeof(struct superslab));
+    bring_in(&ready.spans, &window.spans[first_unit], n_units * sizeof(struct span));
+}
+
 static bool make_metadata_usable(uint32_t first, uint32_t n_slabs)
 {
     for (uint32_t chunk = first / CHUNK_SLABS; chunk <= (first + n_slabs - 1) / CHUNK_SLABS;
@@ -184,6 +224,7 @@ bool window_take_at(uint32_t first, uint32_t n_slabs)
         return false;
     if (!make_metadata_usable(first, n_slabs))
         return false;
+    bring_in_metadata(first, n_slabs);
     for (uint32_t i = first; i < first + n_slabs; i++)
         bitmap_set(taken, i);
     uint32_t end = first + n_slabs;

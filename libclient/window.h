@@ -74,6 +74,7 @@ struct superslab {
     uint8_t extent_slabs;  /* of the extent it is part of */
     bool zero;             /* SUPERSLAB_FREE: reads as zero all over */
     bool huge_page;        /* leased: the daemon measured a 2 MiB page behind it */
+    bool is_untouched;     /* since it was mapped: its first page is still to come in */
     uint32_t extent_first; /* index of the extent's first SuperSlab */
     uint32_t slot;         /* in the ledger of `generation` */
     uint32_t generation;   /* of the link under which it was leased */

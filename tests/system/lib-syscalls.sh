@@ -41,6 +41,26 @@ done
 expect_stats "$scratch/err" leased_bytes -ge 20000000
 expect_all_back
 
+# What connecting costs, from the socket to where signals are let in again: the socket (5), Hello and the look whose the
+# descriptor is (2 and 3, with the wait), the ledger (5), the first extent (5), the witness of forks (5), pages that come in (3).
+# A further lease: signals held back and let in, asked for (2), taken (2), looked at (2), mapped (2), moved up (2).
+# count NAME MOST: lines of $scratch/part.
+count() {
+    n_calls=$(wc -l <"$scratch/part")
+    [ "$n_calls" -gt 3 ] || fail "$1: not in the trace"
+    [ "$n_calls" -le "$2" ] || fail "$1: $n_calls system calls, not $2: $(cat "$scratch/part")"
+}
+strace_under_hakmem "$programs/prog-random-mixed-marked" 100000 100000 42 >/dev/null 2>&1 || fail "status $?"
+sed -n '/socket(AF_UNIX/,/SIG_SETMASK/p' "$scratch/trace" >"$scratch/part"
+count connecting 28
+sed '1,/socket(AF_UNIX/d' "$scratch/trace" | sed '1,/SIG_SETMASK/d' | sed -n '/SIG_BLOCK/,/SIG_SETMASK/p' |
+    awk '/SIG_BLOCK/ { part = "" } { part = part $0 "\n" } /SIG_SETMASK/ && part ~ /sendmsg/ { printf "%s", part; exit }' >"$scratch/part"
+count "asking ahead" 4
+sed '1,/socket(AF_UNIX/d' "$scratch/trace" | sed '1,/SIG_SETMASK/d' | sed -n '/SIG_BLOCK/,/SIG_SETMASK/p' |
+    awk '/SIG_BLOCK/ { part = "" } { part = part $0 "\n" } /SIG_SETMASK/ && part ~ /mmap/ { printf "%s", part; exit }' >"$scratch/part"
+count "a lease" 14
+expect_all_back
+
 for program in true ls; do
     strace_under_hakmem -e trace=socket,connect,mmap "$program" >/dev/null 2>&1 ||
         fail "$program: status $?"
