@@ -2,15 +2,17 @@
  * See runs.h.
  *
  * Invariants, under `lock`: a SuperSlab of kind UNITS with longest_free_run = n > 0 is in
- * buckets[n]; one without a free unit is in no list; bit n of `filled` is set exactly if buckets[n]
- * is not empty; none has all of its units free. idle_units is part of the free and dirty ones,
- * purged_units of the free ones that are not dirty.
+ * buckets[n], counting free units without holes; one without any is in no list; bit n of `filled`
+ * is set exactly if buckets[n] is not empty; none has all of its units free. idle_units is part of
+ * the free and dirty ones, purged_units of the free ones that are not dirty and of holed_units,
+ * which are the free ones with holes.
  */
 #include "libclient/runs.h"
 
 #include "common/check.h"
 #include "libclient/firstlarge.h"
 #include "libclient/glue.h"
+#include "libclient/holes.h"
 #include "libclient/lock.h"
 #include "libclient/source.h"
 #include "libclient/window.h"
@@ -28,6 +30,11 @@
 #define FIRST_REGION_UNITS       24u
 #define FIRST_REGION_LARGE_UNITS 4u
 
+/* From so much held on units with holes are left alone; else so many SuperSlabs are looked at for
+ * them. */
+#define SHUNNING_MIN_BYTES ((uint64_t)32 << 20)
+#define HOLED_LOOKS        64u
+
 static_assert(UNITS_PER_SUPERSLAB == 32, "unit masks are 32 bits");
 
 static struct lock lock;
@@ -37,6 +44,8 @@ static uint8_t has_grown;
 /* SuperSlabs of kind UNITS. (`kind` itself is read under its owner's lock alone.) */
 static uint64_t carved[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint32_t carved_end; /* none from here on; only grows */
+static uint32_t holed_cursor;
+static uint32_t n_carved, large_units; /* read without the lock */
 
 struct lock *runs_lock(void)
 {
@@ -56,6 +65,28 @@ bool runs_is_in_first_region(const void *run)
 void runs_expect_growth(void)
 {
     atomic_store_relaxed(&has_grown, 1); /* a hint */
+}
+
+uint64_t runs_carved_bytes(void)
+{
+    return (uint64_t)atomic_load_relaxed(&n_carved) << SUPERSLAB_SHIFT;
+}
+
+uint64_t runs_large_bytes(void)
+{
+    return (uint64_t)atomic_load_relaxed(&large_units) << UNIT_SHIFT;
+}
+
+/* Under the lock. */
+static void count_units(unsigned class, int change)
+{
+    if (class == CLASS_LARGE)
+        atomic_store_relaxed(&large_units, large_units + (uint32_t)change);
+}
+
+static void count_carved(int change)
+{
+    atomic_store_relaxed(&n_carved, n_carved + (uint32_t)change);
 }
 
 void runs_init(void)
@@ -103,7 +134,7 @@ static void unlist(struct superslab *slab)
 
 static void relist(struct superslab *slab)
 {
-    slab->longest_free_run = longest_run(slab->free_units);
+    slab->longest_free_run = longest_run(slab->free_units & ~slab->holed_units);
     if (slab->longest_free_run == 0)
         return;
     list_push_front(&buckets[slab->longest_free_run], &slab->link);
@@ -122,8 +153,42 @@ static uint32_t aligned_starts(unsigned align_units)
 /* What the memory of units that are taken is like. */
 struct taken {
     bool zero;
-    bool purged; /* some of it: zero, and each of its pages would cost a fault */
+    bool holed; /* pages of it had gone, and each of these would cost a fault */
 };
+
+static size_t first_unit_number(const struct superslab *slab)
+{
+    return (size_t)(slab - window.slabs) * UNITS_PER_SUPERSLAB;
+}
+
+/* They are in use again. */
+static void close_holes(struct superslab *slab, uint32_t units)
+{
+    slab->holed_units &= ~units;
+    for (; units; units &= units - 1) {
+        size_t unit = first_unit_number(slab) + (unsigned)__builtin_ctz(units);
+        holes_close(unit, holes_of_unit[unit]);
+    }
+}
+
+/* Their SuperSlab is not in use any more: whatever comes of it. */
+static void forget_holes(struct superslab *slab)
+{
+    for (uint32_t units = slab->holed_units; units; units &= units - 1)
+        holes_forget(first_unit_number(slab) + (unsigned)__builtin_ctz(units));
+    slab->holed_units = 0;
+}
+
+/* Which of the units that have come back have holes. */
+static uint32_t find_holed(const struct superslab *slab, uint32_t units)
+{
+    uint32_t holed = 0;
+    for (; holes_of_unit && units; units &= units - 1) {
+        unsigned unit = (unsigned)__builtin_ctz(units);
+        holed |= (uint32_t)(holes_of_unit[first_unit_number(slab) + unit] != 0) << unit;
+    }
+    return holed;
+}
 
 static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsigned class,
                   struct taken *taken)
@@ -132,7 +197,8 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     unlist(slab);
     slab->free_units &= ~mask;
     taken->zero = (slab->dirty_units & mask) == 0;
-    taken->purged = (slab->purged_units & mask) != 0;
+    taken->holed = (slab->holed_units & mask) != 0;
+    close_holes(slab, slab->holed_units & mask);
     slab->dirty_units |= mask;
     slab->idle_units &= ~mask;
     slab->purged_units &= ~mask;
@@ -141,6 +207,7 @@ static void *take(struct superslab *slab, unsigned first, unsigned n_units, unsi
     relist(slab);
     char *run = (char *)window_address((uint32_t)(slab - window.slabs)) + first * UNIT_BYTES;
     window_set_class(run, n_units, class);
+    count_units(class, (int)n_units);
     return run;
 }
 
@@ -174,26 +241,75 @@ static uint32_t eligible_units(const struct superslab *slab, unsigned n_units, u
     return slab->free_units;
 }
 
-/* `whatever`: nothing else is left, units are not to be saved or shunned. */
-static void *take_anywhere(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                           bool whatever, struct taken *taken)
+/*
+ * Units with holes are not taken while there is new memory to be had instead: each page of theirs
+ * would cost a fault, and stay small, where a new SuperSlab has a huge page; what remains of theirs
+ * may empty meanwhile. So address space and leases, but not memory, are up to twice what is held.
+ * Not in a small heap, of which one SuperSlab is a large part.
+ */
+static bool shuns_holes(void)
 {
-    uint32_t allowed = aligned_starts(align_units);
-    uint64_t candidates = filled & ~(((uint64_t)1 << n_units) - 1);
+    uint64_t all = runs_carved_bytes(), holes = holes_bytes();
+    return all >= holes + SHUNNING_MIN_BYTES && holes < all - holes;
+}
+
+struct wanted {
+    unsigned n_units, class;
+    uint32_t starts; /* where a run may begin, by its alignment */
+    bool grows;
+    bool whatever; /* nothing else is left, units are not to be saved */
+};
+
+static void *take_of(struct superslab *slab, uint32_t units, const struct wanted *wanted,
+                     struct taken *taken)
+{
+    if (!wanted->whatever)
+        units &= eligible_units(slab, wanted->n_units, wanted->class, wanted->grows);
+    uint32_t starts = run_starts(units, wanted->n_units) & wanted->starts;
+    return starts
+               ? take(slab, (unsigned)__builtin_ctz(starts), wanted->n_units, wanted->class, taken)
+               : NULL;
+}
+
+static void *take_whole(const struct wanted *wanted, struct taken *taken)
+{
+    uint64_t candidates = filled & ~(((uint64_t)1 << wanted->n_units) - 1);
     while (candidates) {
         unsigned n = (unsigned)__builtin_ctzl(candidates);
         candidates &= candidates - 1;
         list_for_each(link, &buckets[n])
         {
             struct superslab *slab = list_entry(link, struct superslab, link);
-            uint32_t units =
-                whatever ? slab->free_units : eligible_units(slab, n_units, class, grows);
-            uint32_t starts = run_starts(units, n_units) & allowed;
-            if (starts)
-                return take(slab, (unsigned)__builtin_ctz(starts), n_units, class, taken);
+            void *run = take_of(slab, slab->free_units & ~slab->holed_units, wanted, taken);
+            if (run)
+                return run;
         }
     }
     return NULL;
+}
+
+/* From where the last one was found. */
+static void *take_holed(const struct wanted *wanted, struct taken *taken)
+{
+    for (unsigned looks = 0; looks < HOLED_LOOKS && looks < n_carved; looks++) {
+        holed_cursor = bitmap_next(carved, holed_cursor, carved_end, true);
+        if (holed_cursor == carved_end)
+            holed_cursor = bitmap_next(carved, 0, carved_end, true);
+        struct superslab *slab = window_slab(holed_cursor);
+        void *run = slab->holed_units ? take_of(slab, slab->free_units, wanted, taken) : NULL;
+        if (run)
+            return run;
+        holed_cursor++;
+    }
+    return NULL;
+}
+
+static void *take_anywhere(const struct wanted *wanted, struct taken *taken)
+{
+    void *run = take_whole(wanted, taken);
+    if (!run && holes_bytes() > 0 && (wanted->whatever || !shuns_holes()))
+        run = take_holed(wanted, taken);
+    return run;
 }
 
 /* A whole SuperSlab joins. */
@@ -203,22 +319,22 @@ static void begin_slab(uint32_t index, bool is_zero)
     slab->kind = SUPERSLAB_UNITS;
     slab->free_units = ALL_UNITS;
     slab->dirty_units = is_zero ? 0 : ALL_UNITS;
-    slab->idle_units = slab->purged_units = 0;
+    slab->idle_units = slab->purged_units = slab->holed_units = 0;
     slab->is_split =
         index == FIRST_REGION_INDEX || (slab->backing == SUPERSLAB_LEASED && !slab->huge_page);
     slab->has_small_pages = false;
     slab->longest_free_run = 0;
     list_init(&slab->link);
     bitmap_set(carved, index);
+    count_carved(1);
     if (index >= carved_end)
         carved_end = index + 1;
 }
 
-static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows,
-                      struct taken *taken)
+static void *allocate(struct wanted *wanted, struct taken *taken)
 {
     lock_acquire(&lock);
-    void *run = take_anywhere(n_units, align_units, class, grows, false, taken);
+    void *run = take_anywhere(wanted, taken);
     lock_release(&lock);
     if (run)
         return run;
@@ -226,8 +342,9 @@ static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bo
     uint32_t index;
     bool is_zero;
     if (!source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
+        wanted->whatever = true;
         lock_acquire(&lock);
-        run = take_anywhere(n_units, align_units, class, grows, true, taken);
+        run = take_anywhere(wanted, taken);
         lock_release(&lock);
         return run;
     }
@@ -235,20 +352,24 @@ static void *allocate(unsigned n_units, unsigned align_units, unsigned class, bo
     if (index != FIRST_REGION_INDEX)
         runs_expect_growth();
     begin_slab(index, is_zero);
-    run = take(window_slab(index), 0, n_units, class, taken);
+    if (is_zero)
+        holes_count_new(SUPERSLAB_BYTES);
+    run = take(window_slab(index), 0, wanted->n_units, wanted->class, taken);
     lock_release(&lock);
     return run;
 }
 
 void *runs_allocate(unsigned n_units, unsigned align_units, unsigned class, bool grows, bool *zero)
 {
+    struct wanted wanted = {
+        .n_units = n_units, .class = class, .starts = aligned_starts(align_units), .grows = grows};
     struct taken taken;
-    void *run = allocate(n_units, align_units, class, grows, &taken);
+    void *run = allocate(&wanted, &taken);
     if (!run)
         return NULL;
     /* One call takes about as long as one of the faults. Of a large block the program may want to
      * use little. */
-    if (taken.purged && class != CLASS_LARGE)
+    if (taken.holed && class != CLASS_LARGE)
         glue_populate(run, n_units * UNIT_BYTES);
     *zero = taken.zero;
     return run;
@@ -261,10 +382,13 @@ static bool give_back(struct superslab *slab, unsigned first, unsigned n_units)
     check_or_trap((slab->free_units & mask) == 0);
     unlist(slab);
     slab->free_units |= mask;
+    slab->holed_units |= find_holed(slab, mask);
     if (slab->free_units == ALL_UNITS) {
+        forget_holes(slab);
         slab->longest_free_run = 0;
         slab->kind = SUPERSLAB_NONE;
         bitmap_clear(carved, (uint32_t)(slab - window.slabs));
+        count_carved(-1);
         return true;
     }
     relist(slab);
@@ -285,8 +409,10 @@ static void release(uint32_t index)
 void runs_free(void *run, unsigned n_units)
 {
     uint32_t index = window_index(run);
+    unsigned class = window_class(run);
     window_set_class(run, n_units, CLASS_NONE);
     lock_acquire(&lock);
+    count_units(class, -(int)n_units);
     bool is_empty = give_back(window_slab(index), window_unit(run), n_units);
     lock_release(&lock);
     if (is_empty)
@@ -305,6 +431,7 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class)
     lock_acquire(&lock);
     if (n_new < n_old) {
         window_set_class((char *)run + n_new * UNIT_BYTES, n_old - n_new, CLASS_NONE);
+        count_units(class, (int)n_new - (int)n_old);
         give_back(slab, first + n_new, n_old - n_new);
     } else {
         uint32_t more = mask_of(first + n_old, n_new - n_old);
@@ -368,9 +495,19 @@ static void split(struct superslab *slab)
     slab->has_small_pages = true;
 }
 
+static void open_holes(struct superslab *slab, uint32_t units)
+{
+    slab->holed_units |= units;
+    for (; units; units &= units - 1) {
+        size_t unit = first_unit_number(slab) + (unsigned)__builtin_ctz(units);
+        holes_open(unit, (uint16_t)(ALL_PAGES & ~holes_of_unit[unit]));
+    }
+}
+
 static void purge_units(struct superslab *slab, uint32_t units, runs_purge_function *purge)
 {
     char *at = window_address((uint32_t)(slab - window.slabs));
+    unlist(slab);
     while (units) {
         unsigned first = (unsigned)__builtin_ctz(units), n = 1;
         while (first + n < UNITS_PER_SUPERSLAB && (units >> (first + n)) & 1)
@@ -380,9 +517,11 @@ static void purge_units(struct superslab *slab, uint32_t units, runs_purge_funct
             slab->dirty_units &= ~mask;
             slab->idle_units &= ~mask;
             slab->purged_units |= mask;
+            open_holes(slab, mask);
         }
         units &= ~mask;
     }
+    relist(slab);
 }
 
 bool runs_purge(uint32_t index, uint32_t units, runs_purge_function *purge)
@@ -404,11 +543,13 @@ static bool slab_is_valid(const struct superslab *slab, unsigned n)
 {
     const char *at = window_address((uint32_t)(slab - window.slabs));
     if (slab->kind != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
-        slab->longest_free_run != n || longest_run(slab->free_units) != n)
+        slab->longest_free_run != n || longest_run(slab->free_units & ~slab->holed_units) != n)
         return false;
     if (!bitmap_test(carved, (uint32_t)(slab - window.slabs)) ||
         (slab->idle_units & ~(slab->free_units & slab->dirty_units)) ||
-        (slab->purged_units & (slab->dirty_units | ~slab->free_units)))
+        (slab->purged_units & (slab->dirty_units | ~slab->free_units)) ||
+        (slab->holed_units & ~slab->free_units) || (slab->purged_units & ~slab->holed_units) ||
+        slab->holed_units != find_holed(slab, slab->free_units))
         return false;
     for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
         bool is_free = (slab->free_units >> unit) & 1;

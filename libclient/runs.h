@@ -33,6 +33,10 @@ bool runs_is_in_first_region(const void *run);
 bool runs_has_grown(void);
 void runs_expect_growth(void);
 
+/* SuperSlabs carved, in bytes, and of them what is in large blocks. Relaxed: figures that steer. */
+uint64_t runs_carved_bytes(void);
+uint64_t runs_large_bytes(void);
+
 /*
  * For purge.c, which gives back the pages of units that stay free. It holds a lock, so it must not
  * wait for this one: while another thread has it, nothing is done.
