@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libclient/glue.h"
+#include "libclient/growth.h"
 #include "libclient/lock.h"
 #include "libclient/probe.h"
 #include "libclient/publish.h"
@@ -486,6 +487,7 @@ void *cache_take_slow(unsigned class, size_t n_bytes)
     }
     cache->is_active[class] = true;
     count_refill(cache, class, got);
+    growth_tick();
     scavenge(cache);
     return block;
 }

@@ -3,6 +3,7 @@
 #include "libclient/huge.h"
 
 #include "common/atomic.h"
+#include "libclient/holes.h"
 #include "libclient/misuse.h"
 #include "libclient/source.h"
 #include "libclient/window.h"
@@ -69,6 +70,8 @@ void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
         n_slabs = n_kept;
     }
     count(n_slabs, 0);
+    if (*zero)
+        holes_count_new(superslab_bytes(n_slabs));
     return set_up(first, n_slabs);
 }
 

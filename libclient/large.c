@@ -6,6 +6,7 @@
 #include "libclient/firstlarge.h"
 #include "libclient/firstregion.h"
 #include "libclient/glue.h"
+#include "libclient/growth.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
 #include "libclient/tick.h"
@@ -42,6 +43,7 @@ void *large_allocate(size_t n_bytes, size_t alignment, bool *zero)
     void *block = runs_allocate(n_units, align_units, CLASS_LARGE, true, zero);
     if (!block)
         return NULL;
+    growth_tick();
     /* In small pages: all of it comes in with one system call, which takes about as long as the
      * fault that its first page would cost. Not so of a wide one. */
     if (*zero && n_units < FIRSTREGION_WIDE_UNITS && runs_is_in_first_region(block))

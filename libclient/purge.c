@@ -22,11 +22,13 @@
 #include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
+#include "libclient/spanpages.h"
 #include "libclient/window.h"
 
-#define PAGE_BYTES     ((size_t)4096)
-#define PAGES_PER_UNIT ((unsigned)(UNIT_BYTES / PAGE_BYTES))
-#define WORTH_PAGES    64u
+/* Of a SuperSlab with a 2 MiB page: at rest for a second, or while the heap grows, when it is the
+ * speed of the next moment that pays. */
+#define WORTH_PAGES        64u
+#define WORTH_GROWTH_PAGES 192u
 
 /* Pages that go are at rest for one pass; a large heap is walked less often. */
 #define PASS_MS      1000u
@@ -35,15 +37,6 @@
 #define PIECE_CALLS    512u
 #define PIECE_LOOKS    1024u
 #define PIECE_PAUSE_MS 10u
-
-#define MAX_PAGES (UNITS_PER_SUPERSLAB * PAGES_PER_UNIT)
-
-/* span.rest: 0 where blocks have been taken since the last look; else one of these, and n_free. */
-#define REST_SEEN   0x4000u
-#define REST_PURGED 0x8000u
-#define REST_N_FREE 0x3fffu
-
-static_assert(SPAN_MAX_BLOCKS <= REST_N_FREE, "n_free fits");
 
 static struct lock lock;
 static uint64_t due_ms;   /* of the next piece; read without the lock */
@@ -86,29 +79,6 @@ static bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
 
 /* ---- spans ---- */
 
-/* The pages of a span that hold no part of a block that is out, or cannot. How many. */
-static unsigned find_free_pages(const struct span *span, uint64_t pages[MAX_PAGES / 64])
-{
-    size_t block_bytes = sizeclasses[span->class].block_bytes;
-    unsigned n_pages = span->n_units * PAGES_PER_UNIT, n_used = 0;
-    for (unsigned page = 0; page < n_pages; page += 64)
-        pages[page / 64] = ~(uint64_t)0;
-    for (unsigned word = 0; word * 64 < span->n_carved; word++) {
-        uint64_t out = ~span->free_blocks[word];
-        if (span->n_carved - word * 64 < 64)
-            out &= ((uint64_t)1 << (span->n_carved - word * 64)) - 1;
-        for (; out; out &= out - 1) {
-            size_t begin = (word * 64 + (unsigned)__builtin_ctzl(out)) * block_bytes;
-            size_t last = (begin + block_bytes - 1) / PAGE_BYTES;
-            for (size_t page = begin / PAGE_BYTES; page <= last; page++) {
-                n_used += bitmap_test(pages, (uint32_t)page);
-                bitmap_clear(pages, (uint32_t)page);
-            }
-        }
-    }
-    return n_pages - n_used;
-}
-
 /* The bin in whose list the span is, locked; NULL: it is in none, and may not be a span at all, or
  * somebody else has the lock. */
 static struct bin *lock_bin_of(const struct span *span)
@@ -126,23 +96,38 @@ static struct bin *lock_bin_of(const struct span *span)
     return NULL;
 }
 
-/* May its pages go? Notes what it sees. Under the bin's lock. */
-static bool is_ripe(struct span *span, bool at_once)
+/* For growth: nothing was taken from it while the heap grew by two steps. */
+#define GROWTH_REST 2u
+
+static bool is_at_rest(const struct span *span)
 {
-    unsigned state = span->rest & ~REST_N_FREE;
-    if (state != 0 && (span->rest & REST_N_FREE) == span->n_free)
-        return state == REST_SEEN;
-    span->rest = (uint16_t)(REST_SEEN | span->n_free);
-    return at_once;
+    /* Relaxed: looked at again under the lock. */
+    uint8_t age = atomic_load_relaxed(&spanpages_age);
+    return settings.test_purge ||
+           (uint8_t)(age - atomic_load_relaxed(&span->used_at)) >= GROWTH_REST;
 }
 
-static unsigned count_free_pages(struct span *span, bool at_once)
+/* May its pages go? Notes what it sees. Under the bin's lock. */
+static bool is_ripe(struct span *span, enum purge_when when)
 {
-    uint64_t pages[MAX_PAGES / 64];
+    unsigned holed = span->rest & SPANPAGES_HOLED;
+    if ((span->rest & SPANPAGES_SEEN) && (span->rest & SPANPAGES_N_FREE) == span->n_free)
+        return !(span->rest & SPANPAGES_DONE);
+    if (when == PURGE_FOR_GROWTH)
+        return is_at_rest(span);
+    span->rest = (uint16_t)(SPANPAGES_SEEN | holed | span->n_free);
+    return when == PURGE_NOW;
+}
+
+static unsigned count_free_pages(struct span *span, enum purge_when when)
+{
+    uint64_t pages[SPANPAGES_MAX / 64];
+    if (when == PURGE_FOR_GROWTH && !is_at_rest(span))
+        return 0;
     struct bin *bin = lock_bin_of(span);
     if (!bin)
         return 0;
-    unsigned n_pages = is_ripe(span, at_once) ? find_free_pages(span, pages) : 0;
+    unsigned n_pages = is_ripe(span, when) ? spanpages_find_free(span, pages) : 0;
     lock_release(&bin->lock);
     return n_pages;
 }
@@ -152,51 +137,63 @@ static unsigned count_free_pages(struct span *span, bool at_once)
 static void purge_free_pages(struct span *span)
 {
     const struct superslab *slab = window_slab(window_index(span_start(span)));
-    uint64_t pages[MAX_PAGES / 64];
+    uint64_t pages[SPANPAGES_MAX / 64];
     uint32_t n_pages = span->n_units * PAGES_PER_UNIT, page = 0;
-    find_free_pages(span, pages);
+    spanpages_find_free(span, pages);
     while ((page = bitmap_next(pages, page, n_pages, true)) < n_pages) {
         uint32_t end = bitmap_next(pages, page, n_pages, false);
-        purge_pages(span_start(span) + page * PAGE_BYTES, (end - page) * PAGE_BYTES, slab);
+        if (purge_pages(span_start(span) + page * PAGE_BYTES, (end - page) * PAGE_BYTES, slab))
+            spanpages_open_holes(span, page, end);
         page = end;
     }
 }
 
-static void purge_span(struct span *span)
+static void purge_span(struct span *span, enum purge_when when)
 {
     struct bin *bin = lock_bin_of(span);
     if (!bin)
         return;
     /* As it was a moment ago, when its pages were counted. */
-    if (span->rest == (REST_SEEN | span->n_free)) {
+    if (is_ripe(span, when)) {
         purge_free_pages(span);
-        span->rest = (uint16_t)(REST_PURGED | span->n_free);
+        span->rest = (uint16_t)(SPANPAGES_SEEN | SPANPAGES_DONE | (span->rest & SPANPAGES_HOLED) |
+                                span->n_free);
+        /* Others of the class are to be used before it. */
+        list_remove(&span->link);
+        list_push_back(&bin->partial, &span->link);
     }
     lock_release(&bin->lock);
 }
 
 /* ---- SuperSlabs ---- */
 
-static void purge_slab(uint32_t index, bool at_once)
+static unsigned worth_pages(enum purge_when when)
+{
+    if (settings.test_purge)
+        return 1;
+    return when == PURGE_FOR_GROWTH ? WORTH_GROWTH_PAGES : WORTH_PAGES;
+}
+
+void purge_slab(uint32_t index, enum purge_when when)
 {
     struct runs_look look;
     struct span *spans = &window.spans[(size_t)index * UNITS_PER_SUPERSLAB];
-    if (!runs_look(index, at_once, &look))
+    if (!holes_init() || !runs_look(index, when != PURGE_WHEN_RESTED, &look))
         return;
     unsigned n_pages = (unsigned)__builtin_popcount(look.ripe) * PAGES_PER_UNIT;
     uint32_t ripe_spans = 0;
     for (uint32_t left = look.starts; left; left &= left - 1) {
         unsigned unit = (unsigned)__builtin_ctz(left);
-        unsigned n_here = count_free_pages(&spans[unit], at_once);
+        unsigned n_here = count_free_pages(&spans[unit], when);
         n_pages += n_here;
         ripe_spans |= (uint32_t)(n_here > 0) << unit;
     }
-    if (n_pages == 0 || (!look.is_split && n_pages < WORTH_PAGES))
+    if (n_pages == 0 || (!look.is_split && n_pages < worth_pages(when)))
         return;
     if (!runs_purge(index, look.ripe, purge_pages))
         return;
     for (uint32_t left = ripe_spans; left; left &= left - 1)
-        purge_span(&spans[__builtin_ctz(left)]);
+        purge_span(&spans[__builtin_ctz(left)], when);
 }
 
 enum piece {
@@ -206,7 +203,8 @@ enum piece {
 };
 
 /* Under `lock`. */
-static enum piece purge_piece(uint32_t *at, uint32_t max_calls, uint32_t max_looks, bool at_once)
+static enum piece purge_piece(uint32_t *at, uint32_t max_calls, uint32_t max_looks,
+                              enum purge_when when)
 {
     n_calls = 0;
     for (uint32_t looks = 0; n_calls < max_calls && looks < max_looks; looks++) {
@@ -214,7 +212,7 @@ static enum piece purge_piece(uint32_t *at, uint32_t max_calls, uint32_t max_loo
             return PIECE_HINDERED;
         if (*at == BITMAP_NONE)
             return PIECE_LAST;
-        purge_slab((*at)++, at_once);
+        purge_slab((*at)++, when);
         n_looked++;
     }
     return PIECE_MORE;
@@ -244,7 +242,8 @@ void purge_tick(void)
             pass_ms = now_ms;
             n_looked = 0;
         }
-        if (purge_piece(&cursor, PIECE_CALLS, PIECE_LOOKS, is_pressed()) == PIECE_LAST) {
+        if (purge_piece(&cursor, PIECE_CALLS, PIECE_LOOKS,
+                        is_pressed() ? PURGE_NOW : PURGE_WHEN_RESTED) == PIECE_LAST) {
             cursor = 0;
             next_ms = pass_ms + PASS_MS + n_looked / SLABS_PER_MS;
         } else {
@@ -262,7 +261,7 @@ size_t purge_all(void)
     uint32_t at = 0;
     lock_acquire(&lock);
     uint64_t before = counters.purged_bytes;
-    while (purge_piece(&at, UINT32_MAX, UINT32_MAX, true) == PIECE_HINDERED) {
+    while (purge_piece(&at, UINT32_MAX, UINT32_MAX, PURGE_NOW) == PIECE_HINDERED) {
         lock_release(&lock);
         lock_acquire(runs_lock());
         lock_release(runs_lock());

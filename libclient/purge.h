@@ -26,6 +26,16 @@ void purge_tick(void);
 /* Everything that can go, however short a time it has been free. Bytes. */
 size_t purge_all(void);
 
+/*
+ * For growth.c, which holds purge_lock(): one SuperSlab.
+ */
+enum purge_when {
+    PURGE_WHEN_RESTED, /* what is as it was at the look before */
+    PURGE_FOR_GROWTH,  /* spans that nobody took from while the heap grew, free units */
+    PURGE_NOW,
+};
+void purge_slab(uint32_t index, enum purge_when when);
+
 struct purge_counters {
     uint64_t purged_bytes;
     uint64_t failures; /* calls that the kernel refused: locked memory, say */

@@ -30,6 +30,10 @@ bool runs_resize(void *run, unsigned n_old, unsigned n_new, unsigned class);
 /* Is it in a SuperSlab of small pages? See firstregion.h. */
 bool runs_is_in_first_region(const void *run);
 
+/* SuperSlabs carved, in bytes, and of them what is in large blocks. Relaxed: figures that steer. */
+uint64_t runs_carved_bytes(void);
+uint64_t runs_large_bytes(void);
+
 /*
  * For purge.c, which gives back the pages of units that stay free. It holds a lock, so it must not
  * wait for this one: while another thread has it, nothing is done.

@@ -8,6 +8,7 @@
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
+#include "libclient/spanpages.h"
 #include "libclient/tables.h"
 
 /*
@@ -79,6 +80,7 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
     span->n_units = size->n_units;
     span->arena = (uint8_t)arena;
     span->rest = 0;
+    spanpages_note_use(span);
     span->n_ready_parts = zero && runs_is_in_first_region(run);
     if (span->n_ready_parts)
         glue_populate(run, PART_BYTES);
@@ -181,7 +183,7 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
             break;
         word++;
     }
-    span->hint = (uint16_t)word;
+    span->hint = (uint8_t)word;
     unsigned n_carved = span->n_carved;
     while (left > 0) {
         /* Nobody has touched it, the daemon cleared it long ago: its ends come from memory, all at
@@ -193,7 +195,9 @@ static unsigned take_blocks(struct span *span, void **blocks, unsigned n)
     }
     atomic_store_relaxed(&span->n_carved, (uint16_t)n_carved);
     span->n_free = (uint16_t)(span->n_free - n);
-    span->rest = 0;
+    spanpages_note_use(span);
+    if (check_unlikely(span->rest & SPANPAGES_HOLED))
+        spanpages_close_holes(span, blocks, n);
     return n;
 }
 
@@ -366,7 +370,7 @@ static inline int give_block(struct bin *bin, struct span *span, unsigned class,
     atomic_store_relaxed(&span->free_blocks[word],
                          span->free_blocks[word] | (uint64_t)1 << (index % 64));
     if (word < span->hint)
-        span->hint = (uint16_t)word;
+        span->hint = (uint8_t)word;
     span->n_free++;
     if (check_unlikely(span->listed_in == SPAN_UNLISTED || span->n_free == span->n_blocks))
         relist_span(bin, span, emptied);
@@ -456,7 +460,8 @@ static bool span_is_valid(const struct span *span, unsigned arena, unsigned clas
             return false;
         n_bits += (unsigned)__builtin_popcountl(span->free_blocks[word]);
     }
-    return n_bits + span->n_blocks - span->n_carved == span->n_free && span->n_free > 0;
+    return n_bits + span->n_blocks - span->n_carved == span->n_free && span->n_free > 0 &&
+           spanpages_are_valid(span);
 }
 
 bool span_bins_are_valid(void)

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "libclient/cache.h"
+#include "libclient/growth.h"
+#include "libclient/holes.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
 #include "libclient/link.h"
@@ -89,6 +91,8 @@ void stats_write(void)
     add_field(&text, "originals_failures", originals->failures);
     add_field(&text, "witnesses_lost", originals->witnesses_lost);
     add_field(&text, "purged_bytes", stats.purged_bytes);
+    add_field(&text, "purged_at_growth_bytes", growth_purged_bytes());
+    add_field(&text, "holes_bytes", holes_bytes());
     add_field(&text, "purge_failures", purge_counters().failures);
     add_field(&text, "connects", link->connects);
     add_field(&text, "losses", link->losses);

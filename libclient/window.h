@@ -60,7 +60,8 @@ struct superslab {
     uint32_t free_units;
     uint32_t dirty_units;  /* units handed out since the memory last was known to be zero */
     uint32_t idle_units;   /* free and dirty, and so they were at purge.c's last look */
-    uint32_t purged_units; /* free, their pages gone */
+    uint32_t purged_units; /* free, all of their pages gone, and not handed out since */
+    uint32_t holed_units;  /* free, some of their pages gone: holes.h */
     uint8_t longest_free_run;
     bool is_first_region; /* firstregion.h */
     bool is_split;        /* no 2 MiB page that purging would cost is behind it */
@@ -107,13 +108,14 @@ struct span {
     uint16_t n_free;       /* blocks in the span: free ones carved, and all not yet carved */
     uint16_t n_carved;     /* blocks below it were handed out at least once */
     uint16_t n_blocks;
-    uint16_t hint; /* no word of free_blocks below it has a bit set */
-    uint8_t class; /* CLASS_NONE: no span begins here */
+    uint8_t hint;    /* no word of free_blocks below it has a bit set */
+    uint8_t used_at; /* span.h: the heap's age when blocks were last taken */
+    uint8_t class;   /* CLASS_NONE: no span begins here */
     uint8_t n_units;
     uint8_t arena;
     uint8_t n_ready_parts; /* span.c: of one in small pages, how much has come in; 0: see to none */
     uint16_t listed_in;    /* span.h: the bin in whose list it is, or SPAN_UNLISTED */
-    uint16_t rest;         /* purge.c: n_free at its last look, if untouched since */
+    uint16_t rest;         /* spanpages.h: n_free at the last look, if untouched since */
     uint64_t few_blocks[SPAN_FEW_WORDS]; /* what free_blocks points to if they suffice; else 0 */
 } __attribute__((aligned(64)));
 

@@ -152,14 +152,17 @@ static void only_pages_of_survivors_stay(void **state)
     span_trim();
 }
 
-/* Free units of a SuperSlab: zero afterwards, and known to be so; used by a span, written and read.
- */
+/* Free units of a SuperSlab: zero afterwards, and known to be so; used again when no others are
+ * left, written and read. */
 static void free_units_go_and_are_zero(void **state)
 {
     bool zero;
     (void)state;
     char *keeper = large_allocate(9 * UNIT_BYTES, 16, &zero);
     char *whole = keeper + UNIT_BYTES;
+    char *others[] = {large_allocate(16 * UNIT_BYTES, 16, &zero),
+                      large_allocate(7 * UNIT_BYTES, 16, &zero)};
+    assert_int_equal(window_index(others[1]), window_index(keeper));
     memset(keeper, 0x5a, 9 * UNIT_BYTES);
     assert_true(large_resize(keeper, UNIT_BYTES));
     purge_all();
@@ -177,6 +180,8 @@ static void free_units_go_and_are_zero(void **state)
     assert_ptr_equal(again, whole);
     assert_false(zero);
     large_free(again);
+    large_free(others[0]);
+    large_free(others[1]);
     large_free(keeper);
 }
 
