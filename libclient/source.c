@@ -158,9 +158,11 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
         if (!ok)
             count_fallback(1);
     }
-    if (!ok) {
+    if (!ok)
         ok = *zero = *is_small = private_map(PRIVATE_SMALL_PAGES, 1, 1, index);
-    }
+    if (ok && !*is_small)
+        leases_look_ahead();
+    age();
     glue_restore_signals(&signals);
     if (ok)
         window_slab(*index)->zero = false;
