@@ -15,7 +15,7 @@
 /* SuperSlabs to look at in one step: about as much work as to fill one. */
 #define STEP_LOOKS 16u
 /* Waste that is nobody's business: so much, and this share of what is held. */
-#define WASTE_MIN_BYTES ((uint64_t)16 << 20)
+#define WASTE_MIN_BYTES ((uint64_t)4 << 20)
 #define WASTE_SHARE     4u
 
 uint64_t growth_due_bytes = STEP_BYTES;

@@ -32,6 +32,14 @@ static bool map_usable(enum private_place place, uint32_t first, uint32_t n_slab
     return true;
 }
 
+/* What is free, and too short for what is wanted, is not to be held beside as much new memory. */
+static void make_room(uint32_t n_slabs)
+{
+    uint32_t n_warm = freeslabs.n_warm_private > 0 ? (uint32_t)freeslabs.n_warm_private : 0;
+    if (n_warm > 0)
+        private_purge(0, superslab_bytes(n_warm > n_slabs ? n_warm - n_slabs : 0));
+}
+
 bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uint32_t *first)
 {
     uint32_t step = n_slabs;
@@ -40,6 +48,7 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
         step = step > STEP_SLABS ? STEP_SLABS : step < n_slabs ? n_slabs : step;
     }
     window_heed_limit();
+    make_room(step);
     for (;;) {
         uint32_t at = window_take(step, align, place == PRIVATE_APART);
         if (at != BITMAP_NONE) {

@@ -96,7 +96,8 @@ def _threads():
                    about="larson-like: a thread inherits the blocks of the one before")
     yield Workload("stress_sizes", group, f"stress_sizes 2 {{n}} {SEED}",
                    ops("stress_sizes", "Random 8..16000 bytes, cross-thread", 4.7, "blocks/s"), (6000, 1200),
-                   about="two threads, small sizes more often, a third of the blocks freed by the other")
+                   about="two threads, small sizes more often, a third of the blocks freed by the other; what waits for a thread is live"
+                         " without bound: compare memory by peak_live_kib")
     yield Workload("thread_burst", group, f"thread_burst {{n}} 2 {SEED}",
                    ops("thread_burst", "Many short-lived threads", unit="threads/s"), (1600, 800),
                    about="400 blocks each; half outlive their thread")

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -141,9 +142,47 @@ static void other_blocks_get_no_room_to_grow(void **state)
     heap_free(block);
 }
 
+static size_t count_resident(const unsigned char *at, size_t n_bytes)
+{
+    unsigned char pages[2 * MIB / 4096];
+    size_t n_resident = 0;
+    assert_true(n_bytes <= 2 * MIB);
+    assert_int_equal(mincore((void *)at, n_bytes, pages), 0);
+    for (size_t i = 0; i < n_bytes / 4096; i++)
+        n_resident += (pages[i] & 1) * 4096u;
+    return n_resident;
+}
+
+/* Free SuperSlabs, none beside another, serve no block of several: as much of them goes as that one
+ * takes, and what is left stays warm. */
+static void what_is_free_makes_room(void **state)
+{
+    enum { N = 24, WANTED = 8 };
+    unsigned char *blocks[N];
+    size_t n_resident = 0;
+    (void)state;
+    for (unsigned i = 0; i < N; i++) {
+        blocks[i] = allocate(2 * MIB);
+        memset(blocks[i], 1, 2 * MIB);
+    }
+    for (unsigned i = 0; i < N; i += 2)
+        heap_free(blocks[i]);
+    unsigned char *large = allocate(WANTED * 2 * MIB);
+    for (unsigned i = 0; i < N; i += 2)
+        n_resident += count_resident(blocks[i], 2 * MIB);
+    assert_int_equal(n_resident, (N / 2 - WANTED) * 2 * MIB);
+    heap_free(large);
+    for (unsigned i = 1; i < N; i += 2) {
+        assert_int_equal(blocks[i][0], 1);
+        assert_int_equal(blocks[i][2 * MIB - 1], 1);
+        heap_free(blocks[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_free_makes_room), /* first: nothing else is free */
         cmocka_unit_test(growing_again_takes_no_more_memory),
         cmocka_unit_test(neighbours_keep_their_contents),
         cmocka_unit_test(a_block_that_is_appended_to_seldom_moves),
