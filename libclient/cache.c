@@ -205,8 +205,7 @@ static void set_up(struct cache *cache, unsigned arena)
     }
     if (!fast_path)
         return;
-    for (size_t n_bytes = 0; n_bytes <= CACHE_FAST_MAX_BYTES; n_bytes++)
-        cache->class_of_size[n_bytes] = (uint8_t)sizeclass_of(n_bytes);
+    sizeclass_tabulate(cache->class_of_size, CACHE_FAST_MAX_BYTES);
 }
 
 /* Adds what the stack has gained or lost since it was last counted. */

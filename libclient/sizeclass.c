@@ -1,6 +1,8 @@
 /* See sizeclass.h. */
 #include "libclient/sizeclass.h"
 
+#include <string.h>
+
 struct sizeclass sizeclasses[N_CLASSES];
 
 /* A span longer than this is not worth what it saves. */
@@ -36,6 +38,17 @@ void sizeclass_init(void)
             .reciprocal =
                 (((uint64_t)1 << SIZECLASS_RECIPROCAL_SHIFT) + block_bytes - 1) / block_bytes,
         };
+    }
+}
+
+/* A class at a time: each thread has such a table made. */
+void sizeclass_tabulate(uint8_t *classes, size_t n_max)
+{
+    size_t n_done = 0;
+    for (unsigned class = 1; n_done <= n_max; class ++) {
+        size_t last = sizeclass_bytes(class) < n_max ? sizeclass_bytes(class) : n_max;
+        memset(classes + n_done, (int)class, last + 1 - n_done);
+        n_done = last + 1;
     }
 }
 

@@ -70,6 +70,10 @@ static inline unsigned sizeclass_of(size_t n_bytes)
     return 9 + 8 * (top_bit - 7) + (unsigned)((last >> (top_bit - 3)) & 7);
 }
 
+/* classes[n] for each n from 0 to n_max: the class that serves n bytes. For n_max <=
+ * SMALL_MAX_BYTES. */
+void sizeclass_tabulate(uint8_t *classes, size_t n_max);
+
 /* The class that serves `n_bytes` at a multiple of `alignment` (a power of two), or CLASS_NONE if
  * none does. */
 unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment);

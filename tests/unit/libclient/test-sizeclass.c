@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -18,6 +19,20 @@ static void every_size_has_the_smallest_class(void **state)
         assert_true(class == 1 || sizeclass_bytes(class - 1) < n);
     }
     assert_int_equal(sizeclass_of(SMALL_MAX_BYTES), N_SMALL);
+}
+
+static void the_table_says_the_same(void **state)
+{
+    (void)state;
+    static uint8_t classes[SMALL_MAX_BYTES + 2];
+    const size_t ends[] = {0, 16, 17, 4096, 4100, SMALL_MAX_BYTES};
+    for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        memset(classes, 0xee, sizeof(classes));
+        sizeclass_tabulate(classes, ends[i]);
+        for (size_t n = 0; n <= ends[i]; n++)
+            assert_int_equal(classes[n], sizeclass_of(n));
+        assert_int_equal(classes[ends[i] + 1], 0xee);
+    }
 }
 
 static void rounding_is_bounded(void **state)
@@ -70,6 +85,7 @@ int main(void)
     sizeclass_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size_has_the_smallest_class),
+        cmocka_unit_test(the_table_says_the_same),
         cmocka_unit_test(rounding_is_bounded),
         cmocka_unit_test(spans_fit_and_waste_little),
         cmocka_unit_test(every_offset_divides_exactly),
