@@ -330,10 +330,10 @@ static void test_modes(void **state)
     pool_ask(&f->pool, 128 * MIB);
     fixture_wait(f, f->pool.fresh_bytes >= 112 * MIB && f->pool.n_jobs == 0);
     pool_set_mode(&f->pool, POOL_MINIMUM);
-    fixture_wait(f, f->pool.n_jobs == 0);
+    fixture_wait(f, f->pool.n_jobs == 0 && !f->pool.sheds_fresh);
     assert_true(f->pool.fresh_bytes <= 48 * MIB);
     pool_set_mode(&f->pool, POOL_CLOSED);
-    assert_int_equal(f->stats.stock_bytes, 0);
+    fixture_wait(f, f->stats.stock_bytes == 0);
     pool_set_mode(&f->pool, POOL_OPEN);
     fixture_wait(f, is_settled(f));
     fixture_free(f);
@@ -391,8 +391,9 @@ static void test_trim_in_slices(void **state)
     struct fixture *f = fixture_new(0, 512 * MIB, 60000, 60000);
     static struct gate held, urgent;
     fixture_wait(f, is_settled(f));
-    pool_ask(&f->pool, 256 * MIB);
-    fixture_wait(f, f->pool.fresh_bytes >= 256 * MIB && f->pool.n_jobs == 0);
+    /* Asked for again and again: it fades while a busy machine makes it. */
+    fixture_wait(f, pool_ask(&f->pool, 256 * MIB) == 256 * MIB &&
+                        f->pool.fresh_bytes >= 256 * MIB && f->pool.n_jobs == 0);
     uint64_t n_extents = f->stats.n_extents, stock = f->stats.stock_bytes;
     assert_true(n_extents > 32);
     sem_init(&held.begun, 0, 0);
