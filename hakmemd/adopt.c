@@ -142,6 +142,8 @@ static void adopt_extent(struct adopt *adopt, const struct store_record *record,
     int r = quota_user_ref(adopt->quota, record->uid, &user);
     if (r == 0) {
         r = quota_charge_held(&extent->charge, user, QUOTA_BYTES, extent_bytes(extent));
+        if (r == 0)
+            r = quota_charge_held(&extent->fd_charge, user, QUOTA_FDS, 1);
         quota_user_unref(user);
     }
     extent_change_state(extent, EXTENT_LEASED);

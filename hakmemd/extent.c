@@ -198,6 +198,7 @@ void extent_discard(struct extent *extent)
     list_remove(&extent->link);
     list_remove(&extent->age_link);
     quota_discharge(&extent->charge);
+    quota_discharge(&extent->fd_charge);
     store_drop(extent->extents->store, &extent->stored);
     extent->client = NULL;
     extent_change_state(extent, EXTENT_DISCARDED);

@@ -92,10 +92,11 @@ struct extent {
     uint16_t paid_slabs;    /* bit per SuperSlab: its pages are the daemon's, as the kernel charges
                                them; those of the others are the client's, once it touches them */
 
-    struct quota_charge charge;
-    struct store_entry stored; /* from its first lease on */
-    struct client *client;     /* while LEASED */
-    uint32_t first_slot;       /* while LEASED */
+    struct quota_charge charge;    /* its bytes; with it: */
+    struct quota_charge fd_charge; /* D */
+    struct store_entry stored;     /* from its first lease on */
+    struct client *client;         /* while LEASED */
+    uint32_t first_slot;           /* while LEASED */
     struct extent_watch watch[EXTENT_MAX_SLABS];
     struct extent_care care; /* while LEASED */
 

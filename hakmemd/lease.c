@@ -104,6 +104,17 @@ static int charge_user(struct leases *leases, struct client *client, unsigned lo
     return LEASE_USER_LIMIT;
 }
 
+/* Charges the user for the descriptor of an extent that is new to it. What lies on its own shelf
+ * makes room. */
+static int charge_fd(struct leases *leases, struct client *client, struct quota_charge *charge)
+{
+    int r;
+    do {
+        r = quota_charge_fd(charge, client->user, leases->stats, FDS_FOR_LEASE);
+    } while (r != 0 && pool_drop_one_recycled(leases->pool, client->user));
+    return r == 0 ? 0 : LEASE_FDS_LIMIT;
+}
+
 /* One made on the spot, of the largest order that the client's control group has room for: its
  * pages will be charged there. */
 static int make_cold(struct leases *leases, struct client *client, unsigned low, unsigned high,
@@ -125,7 +136,7 @@ static int make_cold(struct leases *leases, struct client *client, unsigned low,
 static int take_new(struct leases *leases, struct client *client, unsigned low, unsigned high,
                     bool may_be_cold, struct extent **extent_out)
 {
-    struct quota_charge charge = {0};
+    struct quota_charge charge = {0}, fd_charge = {0};
     struct extent *extent;
 
     if (leases->refusing)
@@ -133,14 +144,16 @@ static int take_new(struct leases *leases, struct client *client, unsigned low, 
     int r = charge_user(leases, client, low, &high, &charge);
     if (r != 0)
         return r;
-    extent = pool_take_fresh(leases->pool, client->user, client->node, low, high);
-    if (!extent) {
+    r = charge_fd(leases, client, &fd_charge);
+    extent = r == 0 ? pool_take_fresh(leases->pool, client->user, client->node, low, high) : NULL;
+    if (r == 0 && !extent)
         r = may_be_cold ? make_cold(leases, client, low, high, &extent) : LEASE_NO_MEMORY;
-        if (r != 0) {
-            quota_discharge(&charge);
-            return r;
-        }
+    if (r != 0) {
+        quota_discharge(&fd_charge);
+        quota_discharge(&charge);
+        return r;
     }
+    extent->fd_charge = fd_charge;
     /* Charged for `high`; a smaller one came: charge what it is. That is less, so it cannot be
      * refused. */
     quota_discharge(&charge);
@@ -191,7 +204,8 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
 static void count_refusal(struct leases *leases, struct client *client, int r)
 {
     client->n_denied_total++;
-    if (r == LEASE_USER_LIMIT || r == LEASE_CLIENT_LIMIT || r == LEASE_CGROUP_LIMIT)
+    if (r == LEASE_USER_LIMIT || r == LEASE_CLIENT_LIMIT || r == LEASE_CGROUP_LIMIT ||
+        r == LEASE_FDS_LIMIT)
         leases->stats->denied_quota_total++;
     else if (r == LEASE_DRAINING)
         leases->stats->denied_busy_total++;

@@ -28,6 +28,7 @@
 #define LEASE_NO_MEMORY    3 /* out of stock, and memory or descriptors are short */
 #define LEASE_DRAINING     4
 #define LEASE_CGROUP_LIMIT 5 /* memory.max of the client's control group */
+#define LEASE_FDS_LIMIT    6 /* the user's share of the daemon's descriptors */
 
 struct leases {
     struct pool *pool;

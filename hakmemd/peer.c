@@ -48,6 +48,7 @@ struct peer {
     bool has_answers;       /* it has been sent something, which may be unread */
     struct request_peer who;
     struct quota_charge connection; /* its user is the peer's, too */
+    struct quota_charge fd_charge;  /* for the socket */
     struct quota_charge in_flight;  /* QUOTA_DESCRIPTORS: sent, and not seen to be taken */
     struct list in_flight_link;     /* quota_user.in_flight, while that is charged */
     enum peer_waits waits;
@@ -124,6 +125,7 @@ static void peer_free(struct peer *peer)
     list_remove(&peer->link);
     list_remove(&peer->young_link);
     land(peer);
+    quota_discharge(&peer->fd_charge);
     quota_discharge(&peer->connection);
     conn_close_fds(peer->answer_fds, peer->n_answer_fds);
     free(peer->answer);
@@ -523,6 +525,15 @@ static int charge_connection(struct peer *peer)
     return r;
 }
 
+/* Whoever may give the daemon orders gets through, whatever else its programs hold. */
+static int charge_fd(struct peer *peer)
+{
+    struct quota_user *user = peer->connection.user;
+    if (peer->who.uid == 0 || peer->who.uid == geteuid())
+        return quota_charge_held(&peer->fd_charge, user, QUOTA_FDS, 1);
+    return quota_charge_fd(&peer->fd_charge, user, peer->peers->stats, FDS_FOR_PEER);
+}
+
 void peer_accept(struct peers *peers, int socket)
 {
     struct ucred credentials;
@@ -538,8 +549,11 @@ void peer_accept(struct peers *peers, int socket)
     }
     peers->stats->connections_total++;
     int r = charge_connection(peer);
+    bool has_connection = r == 0;
+    if (r == 0)
+        r = charge_fd(peer);
     if (r == QUOTA_EXCEEDED) {
-        send_answer(peer, request_refuse_connection(peers->handler));
+        send_answer(peer, request_refuse_connection(peers->handler, has_connection));
         return;
     }
     if (r < 0) {

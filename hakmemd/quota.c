@@ -14,6 +14,11 @@
 #define BURST_NS ((uint64_t)2000000000)
 #define DEBT_NS  ((uint64_t)2000000000)
 
+/* The part of all descriptors that is the last of them. */
+#define FDS_LAST_PART 16
+/* What nobody is refused for the sake of others. (There may be none all the same.) */
+#define FDS_FOR_ALL 4
+
 #define AT(field) offsetof(struct quota_limits, field)
 #define NO_MAX    (QUOTA_LIMIT_UNSET - 1)
 #define RATE_MAX  1000000
@@ -152,8 +157,10 @@ static uint64_t limit_of(const struct quota_user *user, enum quota_resource reso
                                       &n_connections)
                    ? UINT64_MAX
                    : n_connections;
-    default: /* QUOTA_DESCRIPTORS */
+    case QUOTA_DESCRIPTORS:
         return limits.descriptors_per_user;
+    default: /* QUOTA_FDS: quota_charge_fd()'s affair */
+        return UINT64_MAX;
     }
 }
 
@@ -174,6 +181,16 @@ int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quot
                  uint64_t amount)
 {
     return charge_within(charge, user, resource, amount, limit_of(user, resource));
+}
+
+int quota_charge_fd(struct quota_charge *charge, struct quota_user *user, const struct stats *stats,
+                    enum stats_fds_purpose purpose)
+{
+    uint64_t left = stats_fds_free(stats, purpose), used = user->used[QUOTA_FDS];
+    if (stats_fds_free(stats, FDS_FOR_LEASE) <= stats->fd_limit / FDS_LAST_PART &&
+        used >= FDS_FOR_ALL && used + 2 > left) /* it would hold one more than one less */
+        return QUOTA_EXCEEDED;
+    return quota_charge(charge, user, QUOTA_FDS, 1);
 }
 
 int quota_charge_held(struct quota_charge *charge, struct quota_user *user,

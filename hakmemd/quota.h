@@ -23,6 +23,7 @@
 
 #include "common/list.h"
 #include "common/superslab.h"
+#include "hakmemd/stats.h"
 
 /* Positive, documented condition of quota_charge() and quota_account_charge(): the limit is met. */
 #define QUOTA_EXCEEDED 1
@@ -32,6 +33,7 @@ enum quota_resource {
     QUOTA_CLIENTS,     /* that said Hello */
     QUOTA_CONNECTIONS, /* of any kind; limit: that of clients and a few more, for control */
     QUOTA_DESCRIPTORS, /* sent to the user's clients, and not taken by them yet */
+    QUOTA_FDS,         /* that the daemon holds for the user: see quota_charge_fd() */
     QUOTA_N_RESOURCES
 };
 
@@ -96,8 +98,8 @@ struct quota_user {
     struct list taker_link;                  /* fairshare.takers; this and the following: its */
     uint64_t asked_bytes;
     uint64_t taken_bytes;
-    struct list in_flight;                   /* peers with descriptors in flight; peer.c's */
-    uint64_t swept_ms;                       /* when in_flight was last looked through; peer.c's */
+    struct list in_flight; /* peers with descriptors in flight; peer.c's */
+    uint64_t swept_ms;     /* when in_flight was last looked through; peer.c's */
 };
 
 /* Embedded in what it is for. Zeroed is uncharged. */
@@ -123,6 +125,15 @@ struct quota_limits quota_user_limits(const struct quota_user *user);
 /* Charges the user. 0, or QUOTA_EXCEEDED (nothing is charged then). `charge` must be uncharged. */
 int quota_charge(struct quota_charge *charge, struct quota_user *user, enum quota_resource resource,
                  uint64_t amount);
+/*
+ * Charges for one of the daemon's own descriptors: an extent's, a connection's. 0, or
+ * QUOTA_EXCEEDED. There is no limit for a user alone, but the last of them, a sixteenth of
+ * RLIMIT_NOFILE beside what is left for connections, go only to whoever holds no more than would
+ * then be left, or next to nothing. So there is always something for a user that has little,
+ * whatever another takes.
+ */
+int quota_charge_fd(struct quota_charge *charge, struct quota_user *user, const struct stats *stats,
+                    enum stats_fds_purpose purpose);
 /* Charges beyond the limit if need be: what is held already, whatever the limit is now.
  * QUOTA_EXCEEDED: the sum would overflow. */
 int quota_charge_held(struct quota_charge *charge, struct quota_user *user,

@@ -109,6 +109,11 @@ static void refuse_lease(struct request_call *call, int condition)
         refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA,
                "the client's control group is near its limit", "memory.max");
         break;
+    case LEASE_FDS_LIMIT:
+        refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA,
+               "the daemon's descriptors are few, and the user has its share of them",
+               "LimitNOFILE");
+        break;
     case LEASE_DRAINING:
         refuse(call, HAKMEM__ERROR_CODE__ERROR_BUSY, "draining", "");
         break;
@@ -461,15 +466,20 @@ struct request_answer *request_refuse_fds(struct request_handler *handler,
     return call.answer;
 }
 
-struct request_answer *request_refuse_connection(struct request_handler *handler)
+struct request_answer *request_refuse_connection(struct request_handler *handler, bool for_fds)
 {
     Hakmem__Reply reply = HAKMEM__REPLY__INIT;
     Hakmem__Error error = HAKMEM__ERROR__INIT;
     struct request_call call = {
         .handler = handler, .reply = &reply, .error = &error, .answer = begin_answer(handler)};
     handler->control->stats->denied_quota_total++;
-    refuse(&call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the user has as many connections as it may",
-           "quota.clients_per_user");
+    if (for_fds)
+        refuse(&call, HAKMEM__ERROR_CODE__ERROR_QUOTA,
+               "the daemon's descriptors are few, and the user has its share of them",
+               "LimitNOFILE");
+    else
+        refuse(&call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the user has as many connections as it may",
+               "quota.clients_per_user");
     call.answer->disconnect = true;
     pack_answer(&call);
     return call.answer;

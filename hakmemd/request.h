@@ -66,7 +66,8 @@ struct request_answer *request_refuse_fds(struct request_handler *handler,
                                           struct request_peer *peer,
                                           const Hakmem__Request *request);
 
-/* An answer that nobody asked for: a connection beyond the limit. */
-struct request_answer *request_refuse_connection(struct request_handler *handler);
+/* An answer that nobody asked for: a connection beyond the user's limit, or (`for_fds`) beyond its
+ * share of the daemon's descriptors. */
+struct request_answer *request_refuse_connection(struct request_handler *handler, bool for_fds);
 
 #endif

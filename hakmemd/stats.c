@@ -20,11 +20,17 @@ uint64_t stats_fds_used(const struct stats *stats)
            stats->n_pidfds + stats->n_ledger_fds;
 }
 
-bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)
+uint64_t stats_fds_free(const struct stats *stats, enum stats_fds_purpose purpose)
 {
     uint64_t headroom = purpose == FDS_FOR_PIDFD   ? stats->fd_limit / 8 * 5
                         : purpose == FDS_FOR_STOCK ? stats->fd_limit / 4
                         : purpose == FDS_FOR_LEASE ? stats->fd_limit / 8
                                                    : 0;
-    return stats_fds_used(stats) + FDS_RESERVE + headroom + n <= stats->fd_limit;
+    uint64_t taken = stats_fds_used(stats) + FDS_RESERVE + headroom;
+    return taken < stats->fd_limit ? stats->fd_limit - taken : 0;
+}
+
+bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)
+{
+    return n <= stats_fds_free(stats, purpose);
 }

@@ -72,7 +72,9 @@ uint64_t stats_fds_used(const struct stats *stats);
  * cost stock, and neither stock nor leases shut people out. */
 enum stats_fds_purpose { FDS_FOR_PIDFD, FDS_FOR_STOCK, FDS_FOR_LEASE, FDS_FOR_PEER };
 
-/* May `n` more descriptors be opened, with a reserve left for passing them on? */
+/* How many more may be opened, with a reserve left for passing them on. */
+uint64_t stats_fds_free(const struct stats *stats, enum stats_fds_purpose purpose);
+/* May `n` more? */
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n);
 
 #endif

@@ -287,6 +287,76 @@ static void test_connections_are_bounded(void **state)
     (void)harness_wait(child);
 }
 
+/* A user that takes every descriptor of the daemon's that it can, in leases and then in
+ * connections. */
+static void take_all_descriptors(const struct daemon *daemon, int ready)
+{
+    static struct client client, idle[600];
+    static struct lease held[600];
+    Hakmem__Ping ping = HAKMEM__PING__INIT;
+    Hakmem__Request request = HAKMEM__REQUEST__INIT;
+    unsigned n_refused = 0;
+    request.body_case = HAKMEM__REQUEST__BODY_PING;
+    request.ping = &ping;
+    harness_become(USER_A);
+    hello(&client, daemon);
+    require(lease_until_refused(&client, held, 600) > 100);
+    require(strcmp(client.error_limit, "LimitNOFILE") == 0);
+    for (unsigned i = 0; i < 600 && n_refused < 20; i++) {
+        int fds[CONN_MAX_FDS];
+        size_t n_fds;
+        client_connect(&idle[i], daemon);
+        /* Told why, unless the daemon has hung up before it was asked. */
+        Hakmem__Reply *reply =
+            client_send(&idle[i], &request) == 0 ? client_receive(&idle[i], fds, &n_fds) : NULL;
+        require(!reply || reply->body_case == HAKMEM__REPLY__BODY_PING ||
+                strcmp(reply->error->limit, "LimitNOFILE") == 0);
+        n_refused += !reply || reply->body_case == HAKMEM__REPLY__BODY_ERROR;
+    }
+    require_equal(n_refused, 20);
+    require_equal(write(ready, "", 1), 1);
+    for (;;)
+        pause();
+}
+
+static void test_daemon_descriptors_are_shared(void **state)
+{
+    struct daemon *daemon = *state;
+    struct client client, other;
+    struct lease held[20];
+    int ready[2];
+    char byte;
+    harness_need_root();
+    daemon_configure(daemon, "pool.min=8M", "pool.max=64M", "socket.mode=0666",
+                     "quota.bytes_per_user=64G", "quota.bytes_per_client=64G",
+                     "quota.requests_per_user=100000", "quota.requests_per_second=100000", NULL);
+    daemon->n_descriptors = 600;
+    daemon_start(daemon);
+    require_equal(pipe(ready), 0);
+    pid_t a = harness_fork();
+    if (a == 0)
+        take_all_descriptors(daemon, ready[1]);
+    close(ready[1]);
+    require_equal(read(ready[0], &byte, 1), 1);
+    pid_t b = harness_fork();
+    if (b == 0) {
+        harness_become(USER_B);
+        hello(&client, daemon);
+        hello(&other, daemon);
+        for (size_t i = 0; i < 8; i++) {
+            size_t n;
+            require_equal(client_lease(i % 2 ? &other : &client, 1, 1, &held[i], &n), NONE);
+            require_equal(n, 1);
+            lease_map(i % 2 ? &other : &client, &held[i]);
+        }
+        _exit(0);
+    }
+    harness_join(b);
+    kill(a, SIGKILL);
+    (void)harness_wait(a);
+    close(ready[0]);
+}
+
 /* Limits change while programs run: more at once, less takes nothing away. */
 static void test_live_change(void **state)
 {
@@ -575,6 +645,7 @@ int main(void)
         TEST(test_clients_per_user),
         TEST(test_hellos_at_once),
         TEST(test_connections_are_bounded),
+        TEST(test_daemon_descriptors_are_shared),
         TEST(test_live_change),
         TEST(test_descriptors_in_flight),
         TEST(test_descriptors_of_one_user),
