@@ -32,46 +32,8 @@ static bool map_usable(enum private_place place, uint32_t first, uint32_t n_slab
     return true;
 }
 
-/* What is free, and too short for what is wanted, is not to be held beside as much new memory. */
-static void make_room(uint32_t n_slabs)
-{
-    uint32_t n_warm = freeslabs.n_warm_private > 0 ? (uint32_t)freeslabs.n_warm_private : 0;
-    if (n_warm > 0)
-        private_purge(0, superslab_bytes(n_warm > n_slabs ? n_warm - n_slabs : 0));
-}
-
-bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uint32_t *first)
-{
-    uint32_t step = n_slabs;
-    if (place == PRIVATE_AMONG_OTHERS) {
-        step = (uint32_t)(private_memory.bytes >> SUPERSLAB_SHIFT) / 4;
-        step = step > STEP_SLABS ? STEP_SLABS : step < n_slabs ? n_slabs : step;
-    }
-    window_heed_limit();
-    make_room(step);
-    for (;;) {
-        uint32_t at = window_take(step, align, place == PRIVATE_APART);
-        if (at != BITMAP_NONE) {
-            if (map_usable(place, at, step)) {
-                private_count(step);
-                for (uint32_t i = at; i < at + step; i++) {
-                    extents_set_private(i);
-                    if (i >= at + n_slabs)
-                        freeslabs_put_warm(i);
-                }
-                *first = at;
-                return true;
-            }
-            window_drop(at, step);
-        }
-        if (step == n_slabs)
-            return false;
-        step = n_slabs;
-    }
-}
-
-/* In runs: a system call for each. */
-size_t private_purge(uint32_t idle_s, size_t keep_bytes)
+/* In runs: a system call for each. `used`: only what has been handed out and freed. */
+static size_t purge(uint32_t idle_s, size_t keep_bytes, bool used)
 {
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     uint32_t now = glue_now_s();
@@ -83,6 +45,7 @@ size_t private_purge(uint32_t idle_s, size_t keep_bytes)
             uint32_t end = i;
             while (end < ends[part] && bitmap_test(freeslabs.warm, end) &&
                    window_slab(end)->backing == SUPERSLAB_PRIVATE &&
+                   !(used && window_slab(end)->zero) &&
                    now - window_slab(end)->idle_since_s >= idle_s)
                 end++;
             if (end == i) {
@@ -103,6 +66,53 @@ size_t private_purge(uint32_t idle_s, size_t keep_bytes)
         }
     }
     return n_purged;
+}
+
+size_t private_purge(uint32_t idle_s, size_t keep_bytes)
+{
+    return purge(idle_s, keep_bytes, false);
+}
+
+/*
+ * What is free, and too short for the block that is wanted, is not to be held beside as much new
+ * memory. What was brought in ahead of its use stays: it was asked for.
+ */
+static void make_room(uint32_t n_slabs)
+{
+    uint32_t n_warm = freeslabs.n_warm_private > 0 ? (uint32_t)freeslabs.n_warm_private : 0;
+    if (n_warm > 0)
+        purge(0, superslab_bytes(n_warm > n_slabs ? n_warm - n_slabs : 0), true);
+}
+
+bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uint32_t *first)
+{
+    uint32_t step = n_slabs;
+    if (place == PRIVATE_AMONG_OTHERS) {
+        step = (uint32_t)(private_memory.bytes >> SUPERSLAB_SHIFT) / 4;
+        step = step > STEP_SLABS ? STEP_SLABS : step < n_slabs ? n_slabs : step;
+    }
+    window_heed_limit();
+    if (place == PRIVATE_APART)
+        make_room(step);
+    for (;;) {
+        uint32_t at = window_take(step, align, place == PRIVATE_APART);
+        if (at != BITMAP_NONE) {
+            if (map_usable(place, at, step)) {
+                private_count(step);
+                for (uint32_t i = at; i < at + step; i++) {
+                    extents_set_private(i);
+                    if (i >= at + n_slabs)
+                        freeslabs_put_warm(i);
+                }
+                *first = at;
+                return true;
+            }
+            window_drop(at, step);
+        }
+        if (step == n_slabs)
+            return false;
+        step = n_slabs;
+    }
 }
 
 bool private_extend(uint32_t at, uint32_t n_slabs)
