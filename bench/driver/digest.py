@@ -45,9 +45,9 @@ def problems(rows):
 
 
 def tail_kib(one):
-    """Leased but never touched, at the peak: what was leased at most, less the memfd pages that were resident."""
+    """Leased but never touched, at the peak: what was leased at most, less the memfd pages that were resident, and those given back."""
     leased, touched = one.get("leased_peak_kib"), one.get("full_shmem_kib")
-    return max(0.0, leased - touched) if leased is not None and touched is not None else 0.0
+    return max(0.0, leased - touched - one.get("holes_kib", 0)) if leased is not None and touched is not None else 0.0
 
 
 def tail_text(one):

@@ -48,6 +48,7 @@ def cell(rounds, figure):
     leased = median_of("hakmem.leased_bytes")
     if leased is not None:
         result["leased_peak_kib"] = leased / 1024
+        result["holes_kib"] = (median_of("hakmem.holes_bytes") or 0) / 1024
     if "peak_rss_kib" not in result and "max_rss_kib" in result:
         result["peak_rss_kib"] = result["max_rss_kib"]
     return result
