@@ -5,6 +5,7 @@
 
 #include "common/ledger.h"
 #include "libclient/extentfile.h"
+#include "libclient/forkmark.h"
 #include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/originals.h"
@@ -29,6 +30,9 @@ static uint32_t generation;
 static uint32_t *slot_of(const struct superslab *slab)
 {
     if (!ledger || slab->slot == LEDGER_SLOT_NONE || slab->generation != generation)
+        return NULL;
+    /* A child that was made behind our back: what it has freed its parent may be using. */
+    if (forkmark_is_wiped(FORKMARK_LINK))
         return NULL;
     return &ledger->slots[slab->slot];
 }

@@ -16,7 +16,7 @@ linked() {
     linked_how=$1
     shift
     for program in malloc-edges malloc-model; do
-        cc -std=gnu11 -O1 -w -fno-builtin -D_GNU_SOURCE -o "$scratch/$program" "$root/tests/system/prog-$program.c" "$@" ||
+        cc -std=gnu11 -O1 -w -fno-builtin -D_GNU_SOURCE -I"$root" -o "$scratch/$program" "$root/tests/system/prog-$program.c" "$@" ||
             fail "$linked_how: does not link"
     done
     LD_LIBRARY_PATH=$BUILD "$scratch/malloc-edges" >/dev/null 2>"$scratch/err" || fail "$linked_how: $(cat "$scratch/err")"
