@@ -79,8 +79,8 @@ static int clear_and_fill(struct extent *extent, const struct memfd_mapping *map
 
 /*
  * Nothing to be made anew, and no need to look how large its pages are. Where the client has given
- * pages back, the kernel has split the 2 MiB page: to clear what is left costs as much as to make it
- * anew from some 64 holes on, half as much with one, and leaves small pages for good, which the
+ * pages back, the kernel has split the 2 MiB page: to clear what is left costs as much as to make
+ * it anew from some 64 holes on, half as much with one, and leaves small pages for good, which the
  * next program pays for.
  */
 static bool is_simple(struct extent *extent)
