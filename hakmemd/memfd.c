@@ -92,10 +92,20 @@ int memfd_punch(int fd, uint32_t first, uint32_t n_slabs)
     return r < 0 ? -errno : 0;
 }
 
-bool memfd_has_holes(int fd, uint32_t n_slabs)
+uint16_t memfd_find_holes(int fd, uint32_t n_slabs)
 {
     off_t n_bytes = (off_t)n_slabs << SUPERSLAB_SHIFT;
-    return lseek(fd, 0, SEEK_HOLE) != n_bytes;
+    uint16_t slabs = 0;
+    for (off_t at = 0; at < n_bytes;) {
+        off_t hole = lseek(fd, at, SEEK_HOLE);
+        if (hole >= n_bytes)
+            break;
+        if (hole < 0) /* not to be known */
+            hole = at;
+        slabs |= (uint16_t)(1u << (hole >> SUPERSLAB_SHIFT));
+        at = ((hole >> SUPERSLAB_SHIFT) + 1) << SUPERSLAB_SHIFT;
+    }
+    return slabs;
 }
 
 int memfd_clear(int fd, uint32_t n_slabs)

@@ -36,9 +36,9 @@ int memfd_prove_exclusive(int fd);
  * negative errno. */
 int memfd_punch(int fd, uint32_t first, uint32_t n_slabs);
 
-/* Is there a page missing among the file's first `n_slabs` SuperSlabs? Moves D's file offset, which
- * nothing else uses. (Not of hugetlb.) */
-bool memfd_has_holes(int fd, uint32_t n_slabs);
+/* Which of the file's first `n_slabs` SuperSlabs lack a page: a bit each. Moves D's file offset,
+ * which nothing else uses. (Not of hugetlb.) */
+uint16_t memfd_find_holes(int fd, uint32_t n_slabs);
 
 /*
  * Writes zeros over the first `n_slabs` SuperSlabs: in place where there are pages. By the file and

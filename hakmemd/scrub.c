@@ -77,12 +77,22 @@ static int clear_and_fill(struct extent *extent, const struct memfd_mapping *map
     return r < 0 ? r : prewarm_measure(mapping, &work->huge_slabs);
 }
 
-/* Nothing to be made anew, and no need to look how large its pages are. */
-static bool is_simple(const struct extent *extent)
+/*
+ * Nothing to be made anew, and no need to look how large its pages are. Where the client has given
+ * pages back, the kernel has split the 2 MiB page: to clear what is left costs as much as to make
+ * it anew from some 64 holes on, half as much with one, and leaves small pages for good, which the
+ * next program pays for.
+ */
+static bool is_simple(struct extent *extent)
 {
-    const struct extent_work *work = &extent->work;
-    return work->backing != BACKING_HUGETLB && work->keep_slabs == extent_all_slabs(extent) &&
-           work->n_unmeasured < UNMEASURED_MAX && !memfd_has_holes(extent->fd, extent->n_slabs);
+    struct extent_work *work = &extent->work;
+    if (work->backing == BACKING_HUGETLB)
+        return false;
+    uint16_t holes = memfd_find_holes(extent->fd, extent->n_slabs);
+    if (work->backing != BACKING_4K)
+        work->keep_slabs &= (uint16_t)~holes;
+    return holes == 0 && work->keep_slabs == extent_all_slabs(extent) &&
+           work->n_unmeasured < UNMEASURED_MAX;
 }
 
 void scrub_run(struct worker_job *job)

@@ -169,6 +169,41 @@ static void test_recycled_is_no_fresh_demand(void **state)
     fixture_free(f);
 }
 
+/* A SuperSlab of which the client has given a page back comes round on a 2 MiB page again. */
+static void test_holes_are_made_anew(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    struct memfd_mapping mapping;
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 2, 2), 0);
+    struct extent *extent = grants[0].extent;
+    if (extent->huge_slabs != 3) { /* this host has none to give */
+        close_grants();
+        fixture_client_end(f, &c);
+        fixture_free(f);
+        skip();
+    }
+    assert_int_equal(memfd_map(grants[0].fd, 2, &mapping), 0);
+    memset(mapping.bytes, 0x5a, mapping.n_bytes);
+    memfd_unmap(&mapping);
+    assert_int_equal(
+        fallocate(grants[0].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 4096), 0);
+    assert_int_equal(memfd_find_holes(grants[0].fd, 2), 1);
+    close_grants();
+    assert_true(lease_return(&f->leases, c.client, extent->id));
+    fixture_wait(f, f->pool.recycled_bytes == 4 * MIB);
+    assert_int_equal(memfd_find_holes(extent->fd, 2), 0);
+    assert_int_equal(extent->huge_slabs, 3);
+    assert_int_equal(memfd_map(extent->fd, 2, &mapping), 0);
+    for (size_t at = 0; at < mapping.n_bytes; at++)
+        assert_true(mapping.bytes[at] == 0);
+    memfd_unmap(&mapping);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 static void test_recycled_grows_old(void **state)
 {
     (void)state;
@@ -462,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_recycled_for_its_user_alone),
         cmocka_unit_test(test_recycled_is_no_fresh_demand),
+        cmocka_unit_test(test_holes_are_made_anew),
         cmocka_unit_test(test_recycled_grows_old),
         cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_limits),
