@@ -5,7 +5,7 @@
 #include "libclient/firstlarge.h"
 
 /* So much touched, and the program has grown. */
-#define SPARSE_BYTES (20 * UNIT_BYTES)
+#define SPARSE_BYTES (8 * UNIT_BYTES)
 /* Large blocks elsewhere count for less: they say little about the small ones. */
 #define LARGE_DIVISOR 4u
 /* Units of large blocks that are put into small pages. */
