@@ -20,17 +20,23 @@ uint64_t stats_fds_used(const struct stats *stats)
            stats->n_pidfds + stats->n_ledger_fds;
 }
 
-uint64_t stats_fds_free(const struct stats *stats, enum stats_fds_purpose purpose)
+/* Those in use, and those that are kept from this purpose. */
+static uint64_t fds_taken(const struct stats *stats, enum stats_fds_purpose purpose)
 {
     uint64_t headroom = purpose == FDS_FOR_PIDFD   ? stats->fd_limit / 8 * 5
                         : purpose == FDS_FOR_STOCK ? stats->fd_limit / 4
                         : purpose == FDS_FOR_LEASE ? stats->fd_limit / 8
                                                    : 0;
-    uint64_t taken = stats_fds_used(stats) + FDS_RESERVE + headroom;
+    return stats_fds_used(stats) + FDS_RESERVE + headroom;
+}
+
+uint64_t stats_fds_free(const struct stats *stats, enum stats_fds_purpose purpose)
+{
+    uint64_t taken = fds_taken(stats, purpose);
     return taken < stats->fd_limit ? stats->fd_limit - taken : 0;
 }
 
 bool stats_fds_available(const struct stats *stats, enum stats_fds_purpose purpose, uint64_t n)
 {
-    return n <= stats_fds_free(stats, purpose);
+    return fds_taken(stats, purpose) + n <= stats->fd_limit;
 }
