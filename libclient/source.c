@@ -80,11 +80,14 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
             return true;
         if (leases_have_much_cold() && freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
+        /* What was asked ahead is answered first, and may be too short. */
+        bool is_first = link_is_pending();
         while (leases_ask(n_slabs, true)) {
             if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
                 return true;
-            if (want != SOURCE_FOR_UNITS)
+            if (want != SOURCE_FOR_UNITS && !is_first)
                 break;
+            is_first = false;
         }
         if (leases_may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS)) {
             count_fallback(n_slabs);
@@ -152,9 +155,12 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
     *is_small = false;
     lock_acquire(&lock);
     glue_block_signals(&signals);
+    if (link_is_pending())
+        leases_collect();
     bool ok = freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
     if (!ok && !unshared && leases_may_ask()) {
-        ok = leases_ask(1, true) && freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
+        while (!ok && leases_ask(1, true))
+            ok = freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
         if (!ok)
             count_fallback(1);
     }
