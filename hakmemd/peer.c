@@ -1,4 +1,7 @@
-/* See peer.h. */
+/*
+ * See peer.h. Longer than other files: reading, answering and waiting are one state, and whatever
+ * ends a peer has to undo all of it.
+ */
 #include "hakmemd/peer.h"
 
 #include <errno.h>

@@ -1,11 +1,12 @@
 /* See connection.h. */
 #include "libclient/connection.h"
-#include "libclient/glue.h"
-#include "libclient/tables.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <time.h>
+
+#include "libclient/glue.h"
+#include "libclient/tables.h"
 
 #define NS_PER_S 1000000000ull
 

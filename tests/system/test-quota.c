@@ -1,6 +1,8 @@
 /*
  * Quotas: each limit is met exactly, refuses with its name, is undone when what it counted is gone,
  * and counts each user alone. A refused client stays a client.
+ *
+ * Longer than other files: one test for each limit, on the same two users.
  */
 #include <setjmp.h>
 #include <stdarg.h>
