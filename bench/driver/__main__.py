@@ -19,6 +19,7 @@ import daemon_figures
 import document
 import machine
 import page
+import page_paths
 import plan
 import summary
 import table
@@ -185,14 +186,15 @@ def run(arguments):
                 rows[row["name"]] = row
                 table.print_row(row, names, arguments.by == "cpu")
         table.print_problems(rows)
-        figures = {}
+        figures, paths = {}, {}
         if needed and not daemon.problem and re.search(arguments.bench, "daemon"):
             daemon.stop()
             figures = daemon_figures.measure(arguments.build, runner, settings, arguments.quick)
             table.print_daemon(daemon_figures.lines(figures), figures.get("error"))
+            paths = daemon_figures.program(runner, "page_paths", *page_paths.arguments(arguments.quick))
         return {"started": time.strftime("%Y-%m-%d %H:%M", time.localtime(started)), "rows": rows, "rounds": rounds_text(rows), "quick": arguments.quick, "seconds": time.time() - started,
                 "machine": {**machine.describe(arguments.build), "first_touch": runner.touched()}, "daemon_settings": settings,
-                "daemon": figures, "daemon_problem": daemon.problem if daemon else "not asked for",
+                "daemon": figures, "page_paths": paths, "daemon_problem": daemon.problem if daemon else "not asked for",
                 "allocators": [{"name": one.name, "about": one.about, "file": one.library,
                                 "problem": one.problem} for one in chosen]}
     finally:

@@ -5,6 +5,7 @@ import re
 
 import daemon_figures
 import digest
+import page_paths
 from table import human, short
 from workloads import all_workloads
 
@@ -117,6 +118,14 @@ def daemon_table(figures):
     return "\n".join(lines)
 
 
+def paths_table(figures):
+    if not figures:
+        return "Not measured in this run."
+    lines = ["| memory reaches a program by | mapping and first touch | giving back |", "|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in page_paths.rows(figures)]
+    return "\n".join(lines + ["", page_paths.note(figures)]).rstrip()
+
+
 def profile_table(profile):
     if not profile:
         return "Not measured in this run (`make profile`)."
@@ -147,6 +156,7 @@ def render(results, profile):
     names = [one["name"] for one in results["allocators"]]
     places = {"summary": summary(rows), "tables": tables(rows, names), "losses": losses(rows, reasons()),
               "missed": missed_targets(rows, reasons()), "daemon": daemon_table(results.get("daemon")),
+              "paths": paths_table(results.get("page_paths")),
               "profile": profile_table(profile), "machine": machine_list(results), "commands": commands(rows),
               "problems": "\n".join(f"- {line}" for line in digest.problems(results["rows"])) or "None."}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: places[match[1]], read("benchmarks.md.in"))

@@ -8,6 +8,7 @@ import charts
 import daemon_figures
 import digest
 import document
+import page_paths
 from table import human, short
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -203,6 +204,15 @@ def daemon_section(figures):
     return f"<section><h2>The daemon's own figures</h2>{error}<table class='figures narrow'>{body}</table></section>"
 
 
+def paths_section(figures):
+    if not figures:
+        return ""
+    body = "".join(f"<tr><th>{escape(way.replace('`', ''))}</th><td>{escape(touch)}</td><td>{escape(back)}</td></tr>"
+                   for way, touch, back in page_paths.rows(figures))
+    return f"""<section><h2>What memory costs, by the way it comes</h2><p>Microseconds per MiB, every page written to once. {escape(page_paths.note(figures))}</p>
+<table class='figures narrow'><tr><th></th><th>mapping and first touch</th><th>giving back</th></tr>{body}</table></section>"""
+
+
 def profile_section(profile):
     if not profile:
         return ""
@@ -253,6 +263,6 @@ def render(results, profile=None):
 {'quick' if results['quick'] else 'full'} run{'' if not results.get('started') else ' of ' + escape(results['started'])}</p></header>
 <main>{warning}<section class="first"><div class="overview">{legend(names)}{overview}</div><div class="cards">
 {summary_cards(rows, "hakmem", "hakmem with its daemon")}{summary_cards(rows, "hakmem-alone", "hakmem alone, no daemon")}</div></section>
-{sections}{curve_section(rows, names)}{memory_section(rows, names)}{daemon_section(results.get("daemon"))}{profile_section(profile)}
+{sections}{curve_section(rows, names)}{memory_section(rows, names)}{paths_section(results.get("page_paths"))}{daemon_section(results.get("daemon"))}{profile_section(profile)}
 {machine_section(results)}</main></body></html>
 """
