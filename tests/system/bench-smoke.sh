@@ -98,6 +98,16 @@ fi
 python3 bench/driver --compare "$work/report/results.json" "$work/report/results.json" >"$work/out" ||
     fail "a run does not rank like itself"
 
+# What memory costs by the way it comes: every way that the table names has a figure.
+"$BUILD/bench/page_paths" 4M 3 >"$work/paths.json" || fail "page_paths failed"
+python3 -B - "$work/paths.json" <<'PYTHON' || { cat "$work/paths.json"; fail "page_paths lacks figures"; }
+import json, sys
+sys.path.insert(0, "bench/driver")
+import page_paths
+rows = list(page_paths.rows(json.load(open(sys.argv[1]))))
+assert len(rows) == len(page_paths.PATHS) and all(float(one) > 0 for row in rows for one in row[1:]), rows
+PYTHON
+
 # A time-out is a row, too, and so is a connected library that gets next to nothing from its daemon.
 run --bench '^random_mixed-2t$' --timeout 3 --report "$work/slow" --peers "glibc sleeper=$work/sleeper.so" >"$work/out" ||
     fail "the driver did not outlive a time-out"
