@@ -5,6 +5,10 @@
  * then held already, stays held in both processes, and is released where the handler returns to.
  * The others are tried, never waited for: two threads that fork at once, each from within a
  * critical section, would wait for each other for ever.
+ *
+ * A library whose constructor ran before ours has its prepare handler run after ours, and its
+ * child handler before: with our locks held. It may allocate all the same (lock.h), but nothing
+ * that would be shared with the child is leased meanwhile.
  */
 #include "libclient/fork.h"
 
@@ -24,6 +28,7 @@
 #include "libclient/glue.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
+#include "libclient/leases.h"
 #include "libclient/lock.h"
 #include "libclient/purge.h"
 #include "libclient/runs.h"
@@ -118,15 +123,20 @@ static void keep_others_out(void)
         return;
     }
     while (!try_acquire_all())
-        usleep(50); /* whoever holds one is in a short critical section, or waits for the daemon,
-                       bounded */
+        glue_pause_us(50); /* whoever holds one is in a short critical section, or waits for the
+                              daemon, bounded */
+    lock_all_are_own = true;
 }
 
 static void prepare(void)
 {
     sigset_t before;
-    if (depth++ > 0 || !heap_is_set_up())
+    if (depth++ > 0)
         return;
+    if (!heap_is_set_up()) {
+        leases_suspend(true); /* the handlers that follow may set it up */
+        return;
+    }
     /* A handler that forked in the midst of the conversion would have a child in which half of the
      * heap is shared; one that did so after it, a child in which all locks are held. */
     glue_block_signals(&before);
@@ -135,12 +145,14 @@ static void prepare(void)
     holds_all = true;
     publish_count_fork();
     source_fork_convert(is_alone ? n_own > 0 : was_own[SOURCE_LOCK]);
+    leases_suspend(true);
 }
 
 static void release_all(void)
 {
     sigset_t before = signals;
     if (!is_alone) {
+        lock_all_are_own = false;
         release_first(N_LOCKS);
         lock_release(&fork_lock);
     }
@@ -149,7 +161,10 @@ static void release_all(void)
 
 static void in_parent(void)
 {
-    if (--depth > 0 || !holds_all)
+    if (--depth > 0)
+        return;
+    leases_suspend(false);
+    if (!holds_all)
         return;
     holds_all = false;
     release_all();
@@ -176,9 +191,13 @@ static void rename_locks(void)
 
 static void in_child(void)
 {
-    if (--depth > 0 || !holds_all)
+    if (--depth > 0)
+        return;
+    leases_suspend(false);
+    if (!holds_all)
         return;
     holds_all = false;
+    lock_all_are_own = false;
     rename_locks();
     source_fork_child();
     glue_restore_signals(&signals);

@@ -11,6 +11,7 @@
 
 struct leases leases;
 static bool is_set_up;
+static bool is_suspended;
 
 static void count_leased(uint32_t n_slabs)
 {
@@ -75,6 +76,8 @@ void leases_collect(void)
 {
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
+    if (is_suspended)
+        return;
     enum link_result result = link_collect(arrived, &n_extents);
     extents_sync();
     if (result == LINK_GRANTED)
@@ -134,9 +137,14 @@ size_t leases_return(uint32_t n_wanted)
     return n_bytes;
 }
 
+void leases_suspend(bool suspended)
+{
+    is_suspended = suspended;
+}
+
 bool leases_may_ask(void)
 {
-    return settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
+    return !is_suspended && settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
 }
 
 bool leases_ask(uint32_t n_slabs, bool wait)

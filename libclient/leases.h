@@ -40,6 +40,10 @@ bool leases_ask(uint32_t n_slabs, bool wait);
 /* Takes in what has come by now, of itself or asked for before. */
 void leases_collect(void);
 
+/* While suspended, nothing is asked for nor taken in: it would be shared with a child that is about
+ * to be forked. */
+void leases_suspend(bool suspended);
+
 /* Asks ahead of need, without waiting, if there is little left. */
 bool leases_look_ahead_is_due(void);
 void leases_look_ahead(void);

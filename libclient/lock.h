@@ -25,6 +25,14 @@ struct lock {
 extern __thread uint32_t lock_own_thread_id
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/*
+ * The calling thread holds all of fork.c's locks, from the prepare handler on until it is through
+ * on either side. Other libraries' handlers run in between, and allocate: what these take is held
+ * already, and what they let go stays held.
+ */
+extern __thread bool lock_all_are_own
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 void lock_wait(struct lock *lock);
 void lock_wake(struct lock *lock);
 uint32_t lock_learn_thread_id(void);
@@ -51,6 +59,8 @@ static inline void lock_acquire(struct lock *lock)
 /* Release: pairs with the acquire in lock_try_acquire and lock_wait. */
 static inline void lock_release(struct lock *lock)
 {
+    if (check_unlikely(lock_all_are_own))
+        return;
     if (check_unlikely((atomic_swap_release(&lock->word, 0) & LOCK_CONTENDED) != 0))
         lock_wake(lock);
 }

@@ -2,6 +2,7 @@
 #include "libclient/text.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void text_add(struct text *text, const char *string)
@@ -36,7 +37,9 @@ void text_add_hex(struct text *text, uint64_t number)
 void text_write(const struct text *text, int fd)
 {
     int saved_errno = errno;
-    ssize_t ignored = write(fd, text->bytes, text->n_used);
+    /* Not write(): a thread that is to be cancelled must not end before it has said why it aborts.
+     */
+    long ignored = syscall(SYS_write, fd, text->bytes, text->n_used);
     (void)ignored;
     errno = saved_errno;
 }

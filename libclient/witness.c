@@ -33,7 +33,7 @@ bool witness_init(struct witness *witness)
     if (fd >= 0)
         new.at = glue_map_untouched(MAPPED_BYTES, fd);
     if (fd >= 0 && !new.at)
-        close(fd);
+        glue_close(fd);
     else if (fd >= 0 && !descriptor_adopt(&new.file, fd, &n_syscalls))
         glue_unreserve(new.at, MAPPED_BYTES);
     glue_count_syscalls(n_syscalls);
