@@ -68,7 +68,7 @@ EXPORT int hak_ss_prewarm_class(size_t size, size_t count)
     if (!heap_is_ready())
         return -ENOMEM;
     return span_prewarm(cache_own_arena(), sizeclass_of(size), count) &&
-                   cache_fill(sizeclass_of(size), count > 65535 ? 65535 : (unsigned)count) > 0
+                   cache_fill(sizeclass_of(size), count > 65535 ? 65535 : (unsigned)count)
                ? 0
                : -ENOMEM;
 }

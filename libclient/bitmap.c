@@ -30,3 +30,22 @@ uint32_t bitmap_find_run(const uint64_t *words, uint32_t from, uint32_t end, uin
     }
     return BITMAP_NONE;
 }
+
+uint32_t bitmap_find_tight_run(const uint64_t *words, uint32_t from, uint32_t end, uint32_t n,
+                               uint32_t align, bool value)
+{
+    uint32_t best = BITMAP_NONE, best_length = UINT32_MAX;
+    for (unsigned looks = 0; looks < BITMAP_TIGHT_LOOKS && best_length > n; looks++) {
+        uint32_t at = bitmap_find_run(words, from, end, n, align, value);
+        if (at == BITMAP_NONE)
+            break;
+        /* Bits before it, up to an alignment, are not counted: the next such run is not there. */
+        uint32_t stop = bitmap_next(words, at + n, end, !value);
+        if (stop - at < best_length) {
+            best = at;
+            best_length = stop - at;
+        }
+        from = stop;
+    }
+    return best;
+}

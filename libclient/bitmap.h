@@ -32,4 +32,10 @@ uint32_t bitmap_next(const uint64_t *words, uint32_t from, uint32_t end, bool va
 uint32_t bitmap_find_run(const uint64_t *words, uint32_t from, uint32_t end, uint32_t n,
                          uint32_t align, bool value);
 
+/* Likewise, at the start of the shortest stretch that is long enough, of the first
+ * BITMAP_TIGHT_LOOKS such; the lowest of equal ones. Longer ones stay whole. */
+#define BITMAP_TIGHT_LOOKS 64u
+uint32_t bitmap_find_tight_run(const uint64_t *words, uint32_t from, uint32_t end, uint32_t n,
+                               uint32_t align, bool value);
+
 #endif

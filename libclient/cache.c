@@ -16,7 +16,8 @@
 
 /* What one thread's stacks may hold together beyond their first sizes. */
 #define BUDGET_BYTES ((size_t)2 << 20)
-/* A stack's largest size, in bytes of blocks and in blocks, and where it starts. */
+/* A stack's largest size, in bytes of blocks and in blocks, and where it starts. Of a class whose
+ * blocks are larger than that there is no stack: each thread would keep megabytes. */
 #define STACK_MAX_BYTES    ((size_t)128 << 10)
 #define STACK_MAX_BLOCKS   1024u
 #define STACK_FIRST_BYTES  ((size_t)16 << 10)
@@ -86,8 +87,9 @@ void cache_init(unsigned arenas)
     n_arenas = arenas < N_ARENAS ? arenas : N_ARENAS;
     for (unsigned class = 1; class <= N_SMALL; class ++) {
         size_t bytes = sizeclasses[class].block_bytes;
-        stack_blocks[class] = (uint16_t)clamp(STACK_MAX_BYTES / bytes, 1, STACK_MAX_BLOCKS);
-        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, 1, STACK_FIRST_BLOCKS);
+        unsigned least = bytes <= STACK_MAX_BYTES;
+        stack_blocks[class] = (uint16_t)clamp(STACK_MAX_BYTES / bytes, least, STACK_MAX_BLOCKS);
+        stack_first[class] = (uint16_t)clamp(STACK_FIRST_BYTES / bytes, least, STACK_FIRST_BLOCKS);
         stack_place[class] = place;
         place += 2u + stack_first[class];
     }
@@ -96,6 +98,11 @@ void cache_init(unsigned arenas)
         place += 2u + stack_blocks[class];
     }
     cache_bytes = sizeof(struct cache) + place * sizeof(void *);
+}
+
+static bool is_cached(unsigned class)
+{
+    return stack_first[class] > 0;
 }
 
 /*
@@ -371,11 +378,11 @@ static bool grow_limit(struct cache *cache, unsigned class)
     return true;
 }
 
-unsigned cache_fill(unsigned class, unsigned n)
+bool cache_fill(unsigned class, unsigned n)
 {
     struct cache *cache = own_cache();
     if (!cache)
-        return 0;
+        return false;
     if (cache->is_watched)
         end_watch(cache, class);
     if (cache->age[class] != AGE_GROWN)
@@ -395,7 +402,7 @@ unsigned cache_fill(unsigned class, unsigned n)
         cache->top[class] += got;
     }
     publish(cache, class);
-    return stack_count(cache, class);
+    return stack_count(cache, class) > 0 || !is_cached(class);
 }
 
 void cache_prewarm(void)
@@ -441,12 +448,20 @@ static void *take_watched(struct cache *cache, unsigned class, size_t n_bytes)
     return block;
 }
 
+/* Straight from the spans. */
+static void *take_uncached(unsigned arena, unsigned class)
+{
+    void *block;
+    growth_tick();
+    return span_take(arena, class, &block, 1) ? block : NULL;
+}
+
 void *cache_take_slow(unsigned class, size_t n_bytes)
 {
     struct cache *cache = own_cache();
     void *block = NULL;
-    if (!cache)
-        return span_take(0, class, &block, 1) ? block : NULL;
+    if (!cache || !is_cached(class))
+        return take_uncached(cache ? cache->arena : 0, class);
     if (cache->is_watched && class <= REDZONE_LAST_CLASS) {
         block = take_watched(cache, class, n_bytes);
         if (block)
@@ -494,8 +509,9 @@ void *cache_take_slow(unsigned class, size_t n_bytes)
 void cache_give_slow(unsigned class, void *block)
 {
     struct cache *cache = own_cache();
-    if (!cache) {
+    if (!cache || !is_cached(class)) {
         span_give(class, &block, 1);
+        tick();
         return;
     }
     if (cache->is_watched && class <= REDZONE_LAST_CLASS) {

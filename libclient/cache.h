@@ -7,7 +7,8 @@
  * that "empty" is seen in the load that fetches the block; above the last slot in use lies a fence,
  * so that "full" is seen in the line that the block is stored to. Classes that are not small have
  * no_stack, which is always empty and always full, and so has every class of cache_none, which
- * threads start (and end) with: no fast path needs a branch for them.
+ * threads start (and end) with: no fast path needs a branch for them. The classes of the largest
+ * blocks have stacks of no slots.
  *
  * Capacities adapt: a stack's limit doubles when it overflows, as long as the thread's limits stay
  * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
@@ -86,8 +87,9 @@ void cache_disable_fast_path(void);
 
 /* Sends all of the calling thread's blocks home. */
 void cache_flush_own(void);
-/* Fills the calling thread's stack of a class with up to n blocks. Blocks then in it. */
-unsigned cache_fill(unsigned class, unsigned n);
+/* Fills the calling thread's stack of a class with up to n blocks. False: there are none in it, and
+ * could be. */
+bool cache_fill(unsigned class, unsigned n);
 
 /* Brings in all of the calling thread's cache. */
 void cache_prewarm(void);

@@ -50,10 +50,10 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
     uint64_t *set = which == FREESLABS_WARM ? freeslabs.warm : freeslabs.cold;
     while (freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold >=
            (int32_t)n_slabs) {
-        uint32_t at = bitmap_find_run(set, begin, window.high_low, n_slabs, align, true);
+        uint32_t at = bitmap_find_tight_run(set, begin, window.high_low, n_slabs, align, true);
         if (at == BITMAP_NONE) {
             uint32_t from = begin > window.n_apart ? begin : window.n_apart;
-            at = bitmap_find_run(set, from, window.high_apart, n_slabs, align, true);
+            at = bitmap_find_tight_run(set, from, window.high_apart, n_slabs, align, true);
         }
         if (at == BITMAP_NONE)
             return false;

@@ -73,11 +73,7 @@ size_t private_purge(uint32_t idle_s, size_t keep_bytes)
     return purge(idle_s, keep_bytes, false);
 }
 
-/*
- * What is free, and too short for the block that is wanted, is not to be held beside as much new
- * memory. What was brought in ahead of its use stays: it was asked for.
- */
-static void make_room(uint32_t n_slabs)
+void private_make_room(uint32_t n_slabs)
 {
     uint32_t n_warm = freeslabs.n_warm_private > 0 ? (uint32_t)freeslabs.n_warm_private : 0;
     if (n_warm > 0)
@@ -92,8 +88,6 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
         step = step > STEP_SLABS ? STEP_SLABS : step < n_slabs ? n_slabs : step;
     }
     window_heed_limit();
-    if (place == PRIVATE_APART)
-        make_room(step);
     for (;;) {
         uint32_t at = window_take(step, align, place == PRIVATE_APART);
         if (at != BITMAP_NONE) {

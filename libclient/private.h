@@ -37,6 +37,13 @@ bool private_extend(uint32_t at, uint32_t n_slabs);
 /* Purges warm ones that nobody wanted for `idle_s` seconds, down to `keep_bytes`. Bytes purged. */
 size_t private_purge(uint32_t idle_s, size_t keep_bytes);
 
+/*
+ * So many SuperSlabs without pages are about to be touched, for a block that found too few free
+ * ones in a row: as many that were used and are free are purged, not to be held beside. What was
+ * brought in ahead of its use stays: it was asked for.
+ */
+void private_make_room(uint32_t n_slabs);
+
 /* Counts memory that was mapped elsewhere. */
 void private_count(uint32_t n_slabs);
 

@@ -2,11 +2,12 @@
  * Size classes: which block size serves a request, and how a span of that class is laid out.
  *
  * Classes 1..8 are 16..128 bytes in steps of 16; from there on eight classes per doubling, up to
- * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. (A program that has not
- * outgrown the first region gets what is above FEW_MAX_BYTES as large blocks: a span of these
- * classes would take a quarter of that SuperSlab.) Class numbers also stand in
- * the window's unit map, where 0 means "not ours" and the two above the small classes mark large
- * and huge blocks.
+ * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. That is as far as eight
+ * classes and more per doubling save anything: the next one would be 256 KiB, and a large block of
+ * four units is no larger. (A program that has not outgrown the first region gets what is above
+ * FEW_MAX_BYTES as large blocks: a span of these classes would take a quarter of that SuperSlab.)
+ * Class numbers also stand in the window's unit map, where 0 means "not ours" and the two above the
+ * small classes mark large and huge blocks.
  */
 #ifndef HAKMEM_LIBCLIENT_SIZECLASS_H
 #define HAKMEM_LIBCLIENT_SIZECLASS_H
@@ -18,18 +19,18 @@
 #include "common/ledger.h"
 #include "common/superslab.h"
 
-#define SMALL_MAX_BYTES ((size_t)131072)
+#define SMALL_MAX_BYTES ((size_t)245760)
 #define FEW_MAX_BYTES   ((size_t)32768)
 
 #define CLASS_NONE  0u
-#define N_SMALL     88u /* classes 1..N_SMALL */
+#define N_SMALL     95u /* classes 1..N_SMALL */
 #define CLASS_LARGE (N_SMALL + 1)
 #define CLASS_HUGE  (N_SMALL + 2)
 #define N_CLASSES   (N_SMALL + 3) /* entries of a table indexed by any class */
 
 #define SPAN_MAX_BLOCKS (UNIT_BYTES / 16)
 
-static_assert(N_CLASSES <= LEDGER_N_CLASSES, "every class has its place in the ledger");
+static_assert(N_SMALL < LEDGER_N_CLASSES, "every class has its place in the ledger");
 
 struct sizeclass {
     uint32_t block_bytes;
@@ -41,7 +42,7 @@ struct sizeclass {
 
 /*
  * Exact for every offset within a span: the reciprocal is rounded up by less than 1, so offset *
- * error < 2^20 * 2^17, below 2^40.
+ * error < 2^20 * 2^18, below 2^40.
  */
 #define SIZECLASS_RECIPROCAL_SHIFT 40
 

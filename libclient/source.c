@@ -120,6 +120,23 @@ static void bring_in_untouched(uint32_t index)
     slab->is_untouched = false;
 }
 
+/* They are in use from here on. One alone would have been one of those that are warm. */
+static void begin_use(uint32_t first, uint32_t n_slabs)
+{
+    sigset_t signals;
+    uint32_t n_new = 0;
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        struct superslab *slab = window_slab(i);
+        n_new += slab->zero && slab->is_untouched;
+        slab->zero = slab->is_untouched = false;
+    }
+    if (n_slabs == 1 || n_new == 0 || freeslabs.n_warm_private <= 0)
+        return;
+    glue_block_signals(&signals);
+    private_make_room(n_new);
+    glue_restore_signals(&signals);
+}
+
 /*
  * Signals wait while SuperSlabs are mapped, unmapped or leased: a handler that forks must not
  * convert what is half made. To take a warm one and to release one is safe at every step, and goes
@@ -143,8 +160,8 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     }
     if (ok && want == SOURCE_FOR_UNITS)
         bring_in_untouched(*first); /* the caller is about to carve it */
-    for (uint32_t i = 0; ok && i < n_slabs; i++)
-        window_slab(*first + i)->zero = false;
+    if (ok)
+        begin_use(*first, n_slabs);
     lock_release(&lock);
     return ok;
 }
@@ -224,6 +241,7 @@ bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first
     uint32_t at;
     if (!private_map(PRIVATE_APART, n_new, 1, &at))
         goto out;
+    private_make_room(n_new);
     moved = glue_move(window_address(first), window_address(at), superslab_bytes(n_old));
     if (moved) {
         *first_new = at;

@@ -27,24 +27,67 @@ static uint32_t find_slowly(const uint64_t *words, uint32_t from, uint32_t end, 
     return BITMAP_NONE;
 }
 
+/* In the shortest stretch of such bits, from an aligned place on, that has room for it. */
+static uint32_t find_tight_slowly(const uint64_t *words, uint32_t from, uint32_t end, uint32_t n,
+                                  uint32_t align, bool value)
+{
+    uint32_t best = BITMAP_NONE, best_length = UINT32_MAX;
+    while (from < end) {
+        uint32_t at = find_slowly(words, from, end, n, align, value), length = 0;
+        if (at == BITMAP_NONE)
+            break;
+        while (at + length < end && bitmap_test(words, at + length) == value)
+            length++;
+        if (length < best_length) {
+            best = at;
+            best_length = length;
+        }
+        from = at + length;
+    }
+    return best;
+}
+
+static void fill(uint64_t *words)
+{
+    unsigned density = (unsigned)random() % 100;
+    memset(words, 0, BITMAP_WORDS(N_BITS) * sizeof(*words));
+    for (uint32_t i = 0; i < N_BITS; i++) {
+        if ((unsigned)random() % 100 < density)
+            bitmap_set(words, i);
+    }
+}
+
+static void the_search_for_a_place_is_bounded(void **state)
+{
+    (void)state;
+    enum { N_STRETCHES = BITMAP_TIGHT_LOOKS + 1, EACH = 4 };
+    uint64_t words[BITMAP_WORDS(N_STRETCHES * EACH)] = {0};
+    /* Two and two, but for one behind the last that is looked at. */
+    for (uint32_t i = 0; i < N_STRETCHES * EACH; i++) {
+        if (i % EACH < (i / EACH < BITMAP_TIGHT_LOOKS ? 2 : 1))
+            bitmap_set(words, i);
+    }
+    assert_int_equal(bitmap_find_tight_run(words, 0, N_STRETCHES * EACH, 1, 1, true), 0);
+    assert_int_equal(bitmap_find_tight_run(words, EACH, N_STRETCHES * EACH, 1, 1, true),
+                     BITMAP_TIGHT_LOOKS * EACH);
+}
+
 static void finds_what_a_slow_search_finds(void **state)
 {
     (void)state;
     srandom(1);
     for (int round = 0; round < 20000; round++) {
         uint64_t words[BITMAP_WORDS(N_BITS)];
-        unsigned density = (unsigned)random() % 100;
-        memset(words, 0, sizeof(words));
-        for (uint32_t i = 0; i < N_BITS; i++) {
-            if ((unsigned)random() % 100 < density)
-                bitmap_set(words, i);
-        }
+        fill(words);
         uint32_t from = (uint32_t)random() % N_BITS,
                  end = from + (uint32_t)random() % (N_BITS - from);
         uint32_t n = 1 + (uint32_t)random() % 20, align = 1u << random() % 4;
         bool value = random() % 2;
         assert_int_equal(bitmap_find_run(words, from, end, n, align, value),
                          find_slowly(words, from, end, n, align, value));
+        if (n > 2) /* no more stretches than are looked at */
+            assert_int_equal(bitmap_find_tight_run(words, from, end, n, align, value),
+                             find_tight_slowly(words, from, end, n, align, value));
     }
 }
 
@@ -64,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_what_a_slow_search_finds),
+        cmocka_unit_test(the_search_for_a_place_is_bounded),
         cmocka_unit_test(set_and_clear_touch_one_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "libclient/cache.h"
+#include "libclient/firstregion.h"
 #include "libclient/heap.h"
 #include "libclient/redzone.h"
 #include "libclient/span.h"
@@ -173,6 +174,29 @@ static void frees_after_thread_exit_go_home(void **state)
     assert_int_equal(n_out, 0);
 }
 
+/* Each thread would keep megabytes of these. */
+static void the_largest_classes_are_not_cached(void **state)
+{
+    (void)state;
+    firstregion_outgrow(); /* before that they are large blocks */
+    for (size_t n_bytes = 140 * 1024; n_bytes <= SMALL_MAX_BYTES; n_bytes += 16 * 1024) {
+        unsigned class = sizeclass_of(n_bytes);
+        uint64_t n_spans, n_out;
+        enum { N = 20 }; /* the first ones are large blocks */
+        void *blocks[N];
+        for (unsigned i = 0; i < N; i++)
+            blocks[i] = take(n_bytes);
+        assert_int_equal(window_class(blocks[N - 1]), class);
+        for (unsigned i = 0; i < N; i++)
+            give(blocks[i]);
+        span_stats(class, &n_spans, &n_out);
+        assert_int_equal(n_out, 0);
+        assert_true(cache_fill(class, 8));
+        span_stats(class, &n_spans, &n_out);
+        assert_int_equal(n_out, 0);
+    }
+}
+
 int main(void)
 {
     if (!heap_is_ready())
@@ -182,6 +206,7 @@ int main(void)
         cmocka_unit_test(every_size_below_the_fast_bound_can_be_fast),
         cmocka_unit_test(what_is_no_small_block_is_never_cached),
         cmocka_unit_test(a_thread_that_only_frees_does_not_hoard),
+        cmocka_unit_test(the_largest_classes_are_not_cached),
         cmocka_unit_test(frees_after_thread_exit_go_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
