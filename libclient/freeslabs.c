@@ -33,6 +33,19 @@ void freeslabs_put_cold(uint32_t index)
     freeslabs.n_cold++;
 }
 
+void freeslabs_put_sparse(uint32_t index)
+{
+    window_slab(index)->kind = SUPERSLAB_FREE;
+    bitmap_set(freeslabs.sparse, index);
+    freeslabs.n_sparse++;
+}
+
+int32_t freeslabs_count(void)
+{
+    return freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold +
+           freeslabs.n_sparse;
+}
+
 void freeslabs_remove(uint32_t index)
 {
     if (bitmap_test(freeslabs.warm, index)) {
@@ -40,15 +53,31 @@ void freeslabs_remove(uint32_t index)
     } else if (bitmap_test(freeslabs.cold, index)) {
         bitmap_clear(freeslabs.cold, index);
         freeslabs.n_cold--;
+    } else if (bitmap_test(freeslabs.sparse, index)) {
+        bitmap_clear(freeslabs.sparse, index);
+        freeslabs.n_sparse--;
     }
+}
+
+static uint64_t *set_of(enum freeslabs_set which)
+{
+    return which == FREESLABS_WARM   ? freeslabs.warm
+           : which == FREESLABS_COLD ? freeslabs.cold
+                                     : freeslabs.sparse;
+}
+
+static bool is_free(uint32_t index)
+{
+    return bitmap_test(freeslabs.warm, index) || bitmap_test(freeslabs.cold, index) ||
+           bitmap_test(freeslabs.sparse, index);
 }
 
 /* As freeslabs_take(), from index `begin` on. */
 static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs, uint32_t align,
                       uint32_t *first, bool *zero)
 {
-    uint64_t *set = which == FREESLABS_WARM ? freeslabs.warm : freeslabs.cold;
-    while (freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold >=
+    uint64_t *set = set_of(which);
+    while ((which == FREESLABS_SPARSE ? freeslabs.n_sparse : freeslabs_count()) >=
            (int32_t)n_slabs) {
         uint32_t at = bitmap_find_tight_run(set, begin, window.high_low, n_slabs, align, true);
         if (at == BITMAP_NONE) {
@@ -71,6 +100,9 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
             for (uint32_t i = at; i < at + n_slabs; i++) {
                 freeslabs_remove(i);
                 window_slab(i)->kind = SUPERSLAB_NONE;
+                /* Its pages went since: what was in them tells nothing. */
+                if (window_slab(i)->zero)
+                    window_slab(i)->zeroed_units = 0;
             }
             *first = at;
             *zero = all_zero;
@@ -103,8 +135,7 @@ bool freeslabs_take_apart(enum freeslabs_set which, uint32_t n_slabs, uint32_t a
 uint32_t freeslabs_count_private(uint32_t first, uint32_t n_slabs)
 {
     uint32_t n = 0;
-    while (n < n_slabs && first + n < window.n_slabs &&
-           (bitmap_test(freeslabs.warm, first + n) || bitmap_test(freeslabs.cold, first + n)) &&
+    while (n < n_slabs && first + n < window.n_slabs && is_free(first + n) &&
            window_slab(first + n)->backing == SUPERSLAB_PRIVATE)
         n++;
     return n;

@@ -163,6 +163,15 @@ bool glue_move(void *from, void *to, size_t n_bytes)
            MAP_FAILED;
 }
 
+bool glue_find_resident(const void *at, size_t n_bytes, unsigned char *resident)
+{
+    int saved_errno = errno;
+    count_syscall();
+    bool ok = mincore((void *)(uintptr_t)at, n_bytes, resident) == 0;
+    errno = saved_errno;
+    return ok;
+}
+
 void glue_dont_fork(void *at, size_t n_bytes)
 {
     count_syscall();

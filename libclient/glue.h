@@ -54,6 +54,10 @@ void glue_no_huge_pages(void *at, size_t n_bytes);
 /* Moves anonymous pages; the source stays mapped and reads as zero. False: nothing has changed. */
 bool glue_move(void *from, void *to, size_t n_bytes);
 
+/* Sets bit 0 of a byte for each page that is resident (one that is swapped out is not). False: the
+ * kernel does not tell. */
+bool glue_find_resident(const void *at, size_t n_bytes, unsigned char *resident);
+
 /* Leaves this memory out of children that are forked from now on. A hint. */
 void glue_dont_fork(void *at, size_t n_bytes);
 /* Replaces the shared mapping by anonymous memory with the same contents. Not atomic for other

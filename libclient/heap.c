@@ -139,6 +139,27 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     return block;
 }
 
+static void *allocate_huge_zeroed(size_t n_bytes)
+{
+    int saved_errno = errno;
+    void *block = heap_is_ready() && n_bytes <= PTRDIFF_MAX ? huge_allocate_zeroed(n_bytes) : NULL;
+    if (!block)
+        return out_of_memory();
+    errno = saved_errno;
+    return block;
+}
+
+void *heap_allocate_zeroed(size_t n_bytes)
+{
+    bool zero;
+    if (n_bytes > LARGE_MAX_BYTES)
+        return allocate_huge_zeroed(n_bytes);
+    void *block = heap_allocate(n_bytes, 16, false, &zero);
+    if (block && !zero)
+        memset(block, 0, n_bytes);
+    return block;
+}
+
 /* A pointer that is in no live unit of ours. */
 static void free_foreign(void *block)
 {

@@ -18,6 +18,9 @@
  */
 void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero);
 
+/* calloc() for a size: n_bytes at a multiple of 16 that read as zero. Likewise. */
+void *heap_allocate_zeroed(size_t n_bytes);
+
 /* Frees; NULL is allowed. Keeps errno. Aborts on what is no live block of ours or, if so set, of
  * the next allocator's. */
 void heap_free(void *block);

@@ -2,10 +2,14 @@
  * map. */
 #include "libclient/huge.h"
 
+#include <string.h>
+
 #include "common/atomic.h"
 #include "libclient/holes.h"
 #include "libclient/misuse.h"
 #include "libclient/source.h"
+#include "libclient/sparse.h"
+#include "libclient/sparsepages.h"
 #include "libclient/window.h"
 
 static uint64_t live_bytes;
@@ -31,8 +35,11 @@ static void *set_up(uint32_t first, uint32_t n_slabs)
     struct superslab *slab = window_slab(first);
     slab->kind = SUPERSLAB_HUGE;
     slab->huge_slabs = n_slabs;
-    for (uint32_t i = first + 1; i < first + n_slabs; i++)
+    slab->zeroed_units = 0;
+    for (uint32_t i = first + 1; i < first + n_slabs; i++) {
         window_slab(i)->kind = SUPERSLAB_HUGE_TAIL;
+        window_slab(i)->zeroed_units = 0;
+    }
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
     return block;
 }
@@ -75,6 +82,52 @@ void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     return set_up(first, n_slabs);
 }
 
+void *huge_allocate_zeroed(size_t n_bytes)
+{
+    uint32_t first, n_slabs = slabs_for(n_bytes);
+    bool is_zero;
+    if (n_bytes > superslab_bytes(window.n_slabs))
+        return NULL;
+    enum source_want want = sparse_is_expected(n_slabs) ? SOURCE_FOR_SPARSE : SOURCE_FOR_HUGE;
+    if (!source_acquire(want, n_slabs, 1, &first, &is_zero))
+        return NULL;
+    count(n_slabs, 0);
+    if (!is_zero) {
+        sparse_look_at(first, n_slabs);
+        memset(window_address(first), 0, n_bytes);
+    }
+    void *block = set_up(first, n_slabs);
+    if (window_slab(first)->is_sparse) {
+        sparse_note_sparse(first, n_slabs);
+        return block;
+    }
+    if (is_zero)
+        holes_count_new(superslab_bytes(n_slabs));
+    sparse_note_cleared(first, n_slabs, n_bytes);
+    return block;
+}
+
+/* Of a sparse block, or of its end. */
+static bool clear_sparse(uint32_t first, uint32_t n_slabs, uint32_t n_of_block)
+{
+    size_t n_resident;
+    bool ok = sparsepages_clear(window_address(first), superslab_bytes(n_slabs), &n_resident);
+    if (!ok)
+        sparse_note_failure(n_of_block);
+    else if (n_slabs == n_of_block)
+        sparse_note_freed(n_slabs, n_resident);
+    return ok;
+}
+
+/* The last SuperSlabs of a block, or all. */
+static void release(uint32_t first, uint32_t n_slabs, uint32_t n_of_block)
+{
+    if (window_slab(first)->is_sparse && clear_sparse(first, n_slabs, n_of_block))
+        source_release_sparse(first, n_slabs);
+    else
+        source_release(first, n_slabs);
+}
+
 void huge_free(void *block)
 {
     struct superslab *slab = live_slab(block);
@@ -82,7 +135,7 @@ void huge_free(void *block)
     slab->kind = SUPERSLAB_NONE;
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
     count(0, n_slabs);
-    source_release(window_index(block), n_slabs);
+    release(window_index(block), n_slabs, n_slabs);
 }
 
 size_t huge_usable(const void *block)
@@ -102,7 +155,7 @@ void *huge_resize(void *block, size_t n_bytes)
     if (n_new < n_old) {
         slab->huge_slabs = n_new;
         count(n_new, n_old);
-        source_release(first + n_new, n_old - n_new);
+        release(first + n_new, n_old - n_new, n_old);
         return block;
     }
     if (source_extend(first, n_old, n_new)) {

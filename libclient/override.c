@@ -67,18 +67,13 @@ static bool overflows(size_t n, size_t size, size_t *n_bytes)
 EXPORT void *calloc(size_t n, size_t size)
 {
     size_t n_bytes;
-    bool zero = false;
     if (overflows(n, size, &n_bytes))
         return NULL;
     void *block = cache_take(n_bytes);
-    if (check_unlikely(!block)) {
-        if (check_unlikely(settings.check))
-            return guard_allocate(n_bytes, 16, true);
-        block = heap_allocate(n_bytes, 16, false, &zero);
-    }
-    if (block && !zero)
-        memset(block, 0, n_bytes);
-    return block;
+    if (check_likely(block))
+        return memset(block, 0, n_bytes);
+    return check_unlikely(settings.check) ? guard_allocate(n_bytes, 16, true)
+                                          : heap_allocate_zeroed(n_bytes);
 }
 
 EXPORT void *realloc(void *block, size_t n_bytes)

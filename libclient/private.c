@@ -25,7 +25,7 @@ static bool map_usable(enum private_place place, uint32_t first, uint32_t n_slab
 {
     if (!glue_make_usable(window_address(first), superslab_bytes(n_slabs)))
         return false;
-    if (place == PRIVATE_SMALL_PAGES)
+    if (place == PRIVATE_SMALL_PAGES || place == PRIVATE_SPARSE)
         glue_no_huge_pages(window_address(first), superslab_bytes(n_slabs));
     else
         glue_huge_pages(window_address(first), superslab_bytes(n_slabs));
@@ -95,6 +95,7 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
                 private_count(step);
                 for (uint32_t i = at; i < at + step; i++) {
                     extents_set_private(i);
+                    window_slab(i)->is_sparse = place == PRIVATE_SPARSE;
                     if (i >= at + n_slabs)
                         freeslabs_put_warm(i);
                 }
@@ -106,6 +107,19 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
         if (step == n_slabs)
             return false;
         step = n_slabs;
+    }
+}
+
+void private_make_dense(uint32_t first, uint32_t n_slabs)
+{
+    for (uint32_t i = first, end = first + n_slabs; i < end;) {
+        uint32_t begin = i;
+        while (i < end && window_slab(i)->is_sparse)
+            window_slab(i++)->is_sparse = false;
+        if (i > begin)
+            glue_huge_pages(window_address(begin), superslab_bytes(i - begin));
+        else
+            i++;
     }
 }
 
@@ -125,5 +139,6 @@ bool private_extend(uint32_t at, uint32_t n_slabs)
             extents_set_private(i);
     }
     freeslabs_take_private(at, n_free);
+    private_make_dense(at, n_free);
     return true;
 }

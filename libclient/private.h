@@ -23,6 +23,7 @@ extern struct private_memory private_memory __attribute__((visibility("hidden"))
 enum private_place {
     PRIVATE_AMONG_OTHERS, /* SuperSlabs to carve */
     PRIVATE_SMALL_PAGES,  /* the same, for a program that touches little of them */
+    PRIVATE_SPARSE,       /* a sparse block's (sparse.h), in small pages, too */
     PRIVATE_APART,        /* a huge block's, with room behind it to grow */
 };
 
@@ -33,6 +34,10 @@ bool private_map(enum private_place place, uint32_t n_slabs, uint32_t align, uin
 /* Makes [at, at + n_slabs) private memory in use: what is free private memory there as far as it
  * goes, and fresh memory behind that. False: the place is taken, nothing changed. */
 bool private_extend(uint32_t at, uint32_t n_slabs);
+
+/* Sparse SuperSlabs among these, of a block or just taken, are not from here on: what is touched
+ * comes in huge pages. */
+void private_make_dense(uint32_t first, uint32_t n_slabs);
 
 /* Purges warm ones that nobody wanted for `idle_s` seconds, down to `keep_bytes`. Bytes purged. */
 size_t private_purge(uint32_t idle_s, size_t keep_bytes);

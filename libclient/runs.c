@@ -300,6 +300,7 @@ static void begin_slab(uint32_t index, bool is_zero, bool is_small)
 {
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_UNITS;
+    slab->zeroed_units = 0;
     slab->free_units = ALL_UNITS;
     slab->dirty_units = is_zero ? 0 : ALL_UNITS;
     slab->idle_units = slab->purged_units = slab->holed_units = 0;

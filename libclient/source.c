@@ -70,11 +70,33 @@ static void count_fallback(uint32_t n_slabs)
     PROBE2(fallback, n_slabs, n_fallbacks);
 }
 
+/* Free ones are used again before there is more address space of them. */
+static bool acquire_sparse(uint32_t n_slabs, uint32_t align, uint32_t *first, bool *zero)
+{
+    if (freeslabs_take(FREESLABS_SPARSE, n_slabs, align, first, zero))
+        return true;
+    if (!private_map(PRIVATE_SPARSE, n_slabs, align, first))
+        return false;
+    *zero = true;
+    return true;
+}
+
+/* They become as any other private ones: for what is not sparse. */
+static bool acquire_former_sparse(uint32_t n_slabs, uint32_t align, uint32_t *first, bool *zero)
+{
+    bool ok = freeslabs_take(FREESLABS_SPARSE, n_slabs, align, first, zero);
+    if (ok)
+        private_make_dense(*first, n_slabs);
+    return ok;
+}
+
 static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero)
 {
     if (link_is_pending())
         leases_collect();
+    if (want == SOURCE_FOR_SPARSE && acquire_sparse(n_slabs, align, first, zero))
+        return true;
     if (want != SOURCE_FOR_GROWTH) {
         if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
             return true;
@@ -92,7 +114,8 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
         if (leases_may_ask() && (want == SOURCE_FOR_UNITS || n_slabs <= EXTENT_MAX_SLABS)) {
             count_fallback(n_slabs);
         }
-        if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
+        if (freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero) ||
+            acquire_former_sparse(n_slabs, align, first, zero))
             return true;
     }
     /* Where an earlier block grew: what that one left lies in a row, with as much room behind. */
@@ -107,7 +130,8 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     }
     /* Last resort for growth too: whatever is free. */
     return freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero) ||
-           freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero);
+           freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero) ||
+           acquire_former_sparse(n_slabs, align, first, zero);
 }
 
 /* Its first page, which is all of it where pages are of 2 MiB, comes in with a system call: a fault
@@ -148,7 +172,8 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     sigset_t signals;
     lock_acquire(&lock);
     bool ok = want != SOURCE_FOR_GROWTH && !link_is_pending() && !age_is_due() &&
-              freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero);
+              freeslabs_take(want == SOURCE_FOR_SPARSE ? FREESLABS_SPARSE : FREESLABS_WARM, n_slabs,
+                             align, first, zero);
     bool must_look_ahead = leases_look_ahead_is_due();
     if (!ok || must_look_ahead) {
         glue_block_signals(&signals);
@@ -193,10 +218,23 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
     return ok;
 }
 
-void source_release(uint32_t first, uint32_t n_slabs)
+/* After something was released. */
+static void look_around(void)
 {
     sigset_t signals;
+    if (!link_is_pending() && !age_is_due())
+        return;
+    glue_block_signals(&signals);
+    if (link_is_pending())
+        leases_collect();
+    age();
+    glue_restore_signals(&signals);
+}
+
+void source_release(uint32_t first, uint32_t n_slabs)
+{
     lock_acquire(&lock);
+    private_make_dense(first, n_slabs);
     uint32_t now = glue_now_s();
     for (uint32_t i = first; i < first + n_slabs; i++) {
         struct superslab *slab = window_slab(i);
@@ -207,13 +245,18 @@ void source_release(uint32_t first, uint32_t n_slabs)
     }
     if (freeslabs.n_warm_private > 0)
         atomic_store_relaxed(&has_warm_private, 1);
-    if (link_is_pending() || age_is_due()) {
-        glue_block_signals(&signals);
-        if (link_is_pending())
-            leases_collect();
-        age();
-        glue_restore_signals(&signals);
+    look_around();
+    lock_release(&lock);
+}
+
+void source_release_sparse(uint32_t first, uint32_t n_slabs)
+{
+    lock_acquire(&lock);
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        window_slab(i)->zero = true;
+        freeslabs_put_sparse(i);
     }
+    look_around();
     lock_release(&lock);
 }
 
@@ -222,6 +265,8 @@ bool source_extend(uint32_t first, uint32_t n_old, uint32_t n_new)
     sigset_t signals;
     lock_acquire(&lock);
     glue_block_signals(&signals);
+    /* What grows is not sparse; and the kernel moves a mapping of one kind of pages only. */
+    private_make_dense(first, n_old);
     bool extended = private_extend(first + n_old, n_new - n_old);
     glue_restore_signals(&signals);
     lock_release(&lock);
@@ -371,8 +416,7 @@ void source_stats(struct source_stats *out)
         .leased_peak_bytes = leases.peak_bytes,
         .private_bytes = private_memory.bytes,
         .private_peak_bytes = private_memory.peak_bytes,
-        .free_bytes = superslab_bytes(
-            (uint32_t)(freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold)),
+        .free_bytes = superslab_bytes((uint32_t)freeslabs_count()),
         .leases = leases.count,
         .fallbacks = n_fallbacks,
     };

@@ -33,6 +33,8 @@ bool source_init(void);
 enum source_want {
     SOURCE_FOR_UNITS,  /* one SuperSlab to carve */
     SOURCE_FOR_HUGE,   /* a huge block: leased if the daemon can give that many in a row */
+    SOURCE_FOR_SPARSE, /* a sparse block (sparse.h): private memory in small pages that reads as
+                          zero, or, if there is none, as for a huge block */
     SOURCE_FOR_GROWTH, /* a huge block that realloc() grows: private, with room behind it, to be
                           moved without copying */
 };
@@ -52,6 +54,9 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
 /* Gives them back; no system call but what ageing brings. The caller has cleared their entries in
  * the unit map. */
 void source_release(uint32_t first, uint32_t n_slabs);
+
+/* The same for sparse SuperSlabs that the caller has made read as zero. */
+void source_release_sparse(uint32_t first, uint32_t n_slabs);
 
 /* Adds SuperSlabs right behind [first, first + n_old), up to n_new in all. False: the place is
  * taken, nothing changed. */

@@ -14,6 +14,7 @@
 #include "libclient/purge.h"
 #include "libclient/source.h"
 #include "libclient/span.h"
+#include "libclient/sparse.h"
 #include "libclient/text.h"
 
 void stats_gather_class(unsigned class, struct hak_class_stats *stats)
@@ -69,7 +70,7 @@ static void add_field(struct text *text, const char *name, uint64_t value)
 
 void stats_write(void)
 {
-    char buffer[1024];
+    char buffer[2048];
     struct text text = {.bytes = buffer, .capacity = sizeof(buffer)};
     struct hak_stats stats;
     const struct link_counters *link = link_counters();
@@ -94,6 +95,8 @@ void stats_write(void)
     add_field(&text, "purged_at_growth_bytes", growth_purged_bytes());
     add_field(&text, "holes_bytes", holes_bytes());
     add_field(&text, "purge_failures", purge_counters().failures);
+    add_field(&text, "sparse_blocks", sparse_counters().n_blocks);
+    add_field(&text, "sparse_misjudged", sparse_counters().n_misjudged);
     add_field(&text, "connects", link->connects);
     add_field(&text, "losses", link->losses);
     add_field(&text, "timeouts", link->timeouts);

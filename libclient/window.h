@@ -76,6 +76,7 @@ struct superslab {
     bool zero;             /* SUPERSLAB_FREE: reads as zero all over */
     bool huge_page;        /* leased: the daemon measured a 2 MiB page behind it */
     bool is_untouched;     /* since it was mapped: its first page is still to come in */
+    bool is_sparse;        /* private, in small pages, for what sparse.h says */
     uint32_t extent_first; /* index of the extent's first SuperSlab */
     uint32_t slot;         /* in the ledger of `generation` */
     uint32_t generation;   /* of the link under which it was leased */
@@ -86,8 +87,10 @@ struct superslab {
     uint64_t extent_inode;
 
     /* huge.c: in the first SuperSlab of a block. */
-    size_t huge_bytes;
     uint32_t huge_slabs;
+    /* huge.c, for sparse.c: how much of it was cleared for a zeroed block, which nothing but that
+     * block has been in since, and that block's size. */
+    uint8_t zeroed_units, zeroed_size;
 
     /* runs.c: for each unit that is handed out, the first unit of its run. */
     uint8_t first_unit[UNITS_PER_SUPERSLAB];
