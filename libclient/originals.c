@@ -215,8 +215,12 @@ void originals_watch(uint32_t first, uint32_t n_slabs)
     heed_fork();
     uint32_t era = window_slab(first)->era;
     if (era == ORIGINALS_NO_ERA || era != self.era || !extentfile_may_keep() ||
-        !make_table_usable(first, n_slabs))
+        !make_table_usable(first, n_slabs)) {
+        /* Theirs stay. Without an era nobody looks into the table for them, where there is none. */
+        for (uint32_t i = first; i < first + n_slabs; i++)
+            window_slab(i)->era = ORIGINALS_NO_ERA;
         return;
+    }
     if (self.n_watched == 0)
         self.faults_then = glue_n_faults();
     for (uint32_t i = first; i < first + n_slabs; i++)
