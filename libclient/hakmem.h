@@ -47,7 +47,7 @@ int hak_ss_prewarm_init(size_t n_bytes);
 /*
  * Carves spans for `count` blocks of the size class that serves `size` bytes, and fills the calling
  * thread's cache from them as far as its capacity goes. 0, or -EINVAL (size is 0 or above the small
- * classes, count is 0), or -ENOMEM.
+ * classes, count is 0 or the blocks are more than 1 GiB), or -ENOMEM.
  */
 int hak_ss_prewarm_class(size_t size, size_t count);
 

@@ -28,6 +28,7 @@
 #define FIRST_INDEX 0u
 /* How long prewarming waits for a reply that is under way, looking for it every millisecond. */
 #define PREWARM_PATIENCE_MS 50u
+#define PREWARM_MORE        4u
 
 static struct lock lock;
 static uint64_t n_fallbacks;
@@ -398,11 +399,29 @@ static bool prewarm_leased(uint32_t n_slabs)
     return true;
 }
 
-/* The same from private memory, whose pages keep_warm() brings in. */
+/* What is free already, its pages gone, is brought in again before there is more of it. */
+static bool prewarm_cold(void)
+{
+    uint32_t index;
+    bool zero, ok = freeslabs_take(FREESLABS_COLD, 1, 1, &index, &zero);
+    if (ok && index == FIRST_INDEX) {
+        ok = freeslabs_take(FREESLABS_COLD, 1, 1, &index, &zero);
+        freeslabs_put_cold(FIRST_INDEX);
+    }
+    if (!ok && !acquire_former_sparse(1, 1, &index, &zero))
+        return false;
+    bring_in(index);
+    freeslabs_put_warm(index);
+    return true;
+}
+
+/* The same as prewarm_leased(), from private memory, whose pages keep_warm() brings in. */
 static bool prewarm_private(uint32_t n_slabs)
 {
     uint32_t missing;
     while ((missing = warm_missing(n_slabs)) > 0) {
+        if (prewarm_cold())
+            continue;
         uint32_t first, chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
         if (!private_map(PRIVATE_AMONG_OTHERS, chunk, 1, &first))
             return false;
@@ -432,11 +451,10 @@ bool source_prewarm(uint32_t n_slabs)
     sigset_t signals;
     lock_acquire(&lock);
     glue_block_signals(&signals);
-    bool ok;
-    /* Until none of them has been taken by the daemon meanwhile. */
-    do {
+    /* Once more for what the daemon took meanwhile. */
+    bool ok = prewarm(n_slabs, &signals);
+    for (unsigned n = 0; keep_warm(n_slabs) < n_slabs && ok && n < PREWARM_MORE; n++)
         ok = prewarm(n_slabs, &signals);
-    } while (keep_warm(n_slabs) < n_slabs && ok);
     age();
     glue_restore_signals(&signals);
     lock_release(&lock);

@@ -103,6 +103,27 @@ static void trim_gives_it_back(void **state)
     assert_int_equal(n_there(), 0);
 }
 
+/* What went comes again, and no more of it. */
+static void it_can_be_asked_for_again_and_again(void **state)
+{
+    (void)state;
+    struct hak_stats first, now;
+    assert_int_equal(hak_ss_prewarm_init(16 * MIB), 0);
+    hak_stats(&first, sizeof(first));
+    for (unsigned i = 0; i < 10; i++) {
+        if (i % 2 == 0) {
+            hak_trim(0);
+        } else {
+            let_time_pass(SOURCE_KEEP_S + 1);
+            let_time_pass(3);
+        }
+        assert_int_equal(hak_ss_prewarm_init(16 * MIB), 0);
+        assert_true(n_there() >= 8);
+        hak_stats(&now, sizeof(now));
+        assert_true(now.private_bytes == first.private_bytes);
+    }
+}
+
 /* What was free a moment ago is not for that gone, though the clock's second ended since. */
 static void what_is_freed_stays_for_a_second(void **state)
 {
@@ -144,6 +165,7 @@ int main(void)
         cmocka_unit_test(it_stays_while_it_is_not_used),
         cmocka_unit_test(it_does_not_stay_for_ever),
         cmocka_unit_test(trim_gives_it_back),
+        cmocka_unit_test(it_can_be_asked_for_again_and_again),
         cmocka_unit_test(what_is_freed_stays_for_a_second),
         cmocka_unit_test(a_child_has_it_and_can_ask_itself),
     };
