@@ -63,7 +63,7 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
 
 EXPORT int hak_ss_prewarm_class(size_t size, size_t count)
 {
-    if (size == 0 || size > SMALL_MAX_BYTES || count == 0)
+    if (size == 0 || size > SMALL_MAX_BYTES || count == 0 || count > PREWARM_MAX_BYTES / size)
         return -EINVAL;
     if (!heap_is_ready())
         return -ENOMEM;

@@ -63,7 +63,7 @@ void extents_set_private(uint32_t index)
     slab->extent_fd = -1;
     slab->zero = true;
     slab->is_untouched = true;
-    slab->is_sparse = false;
+    slab->is_sparse = slab->is_kept = false;
     slab->idle_since_s = glue_now_s();
 }
 
@@ -75,7 +75,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint32
         slab->kind = SUPERSLAB_NONE;
         slab->zero = true;
         slab->is_untouched = true;
-        slab->is_sparse = false;
+        slab->is_sparse = slab->is_kept = false;
         slab->huge_page = arrived->huge_slabs == arrived->n_slabs;
         slab->extent_first = first;
         slab->extent_slabs = (uint8_t)arrived->n_slabs;

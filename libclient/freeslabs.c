@@ -100,6 +100,7 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
             for (uint32_t i = at; i < at + n_slabs; i++) {
                 freeslabs_remove(i);
                 window_slab(i)->kind = SUPERSLAB_NONE;
+                window_slab(i)->is_kept = false;
                 /* Its pages went since: what was in them tells nothing. */
                 if (window_slab(i)->zero)
                     window_slab(i)->zeroed_units = 0;
@@ -108,8 +109,10 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
             *zero = all_zero;
             return true;
         }
-        for (uint32_t i = at; i < at + n_taken; i++)
-            extents_deactivate(i);
+        for (uint32_t i = at; i < at + n_taken; i++) {
+            if (!window_slab(i)->is_kept)
+                extents_deactivate(i);
+        }
         if (which == FREESLABS_WARM) {
             remove_warm(at + n_taken);
             freeslabs_put_cold(at + n_taken);
@@ -147,5 +150,6 @@ void freeslabs_take_private(uint32_t first, uint32_t n_slabs)
         freeslabs_remove(i);
         window_slab(i)->kind = SUPERSLAB_NONE;
         window_slab(i)->zero = false;
+        window_slab(i)->is_kept = false;
     }
 }

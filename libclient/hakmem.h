@@ -33,16 +33,21 @@ enum hak_owner hak_owns(const void *pointer);
 /*
  * Connects to the daemon now, if that is allowed (HAKMEM_CONNECT) and not yet done, and brings in
  * at least `n_bytes` of memory (rounded up to whole SuperSlabs of 2 MiB, at most 1 GiB), so that
- * later allocations find it mapped. 0, or -EINVAL (n_bytes is 0 or too large), or -ENOMEM. Memory
- * that the daemon does not give within about 50 ms is private memory, whose pages are brought in
- * before this returns.
+ * later allocations find it mapped. What is free and there already counts. 0, or -EINVAL (n_bytes
+ * is 0 or too large), or -ENOMEM. Memory that the daemon does not give within about 50 ms is
+ * private memory, whose pages are brought in before this returns.
+ *
+ * It stays, whether it is used or not, for a minute from the last such call; after that, or once it
+ * was used and is free again, it is as any free memory, which goes back to the host when it was not
+ * wanted for a second or two. Sooner it goes by hak_trim(), or while the daemon reports memory
+ * pressure.
  */
 int hak_ss_prewarm_init(size_t n_bytes);
 
 /*
  * Carves spans for `count` blocks of the size class that serves `size` bytes, and fills the calling
  * thread's cache from them as far as its capacity goes. 0, or -EINVAL (size is 0 or above the small
- * classes, count is 0), or -ENOMEM.
+ * classes, count is 0 or the blocks are more than 1 GiB), or -ENOMEM.
  */
 int hak_ss_prewarm_class(size_t size, size_t count);
 

@@ -32,6 +32,12 @@ static bool map_usable(enum private_place place, uint32_t first, uint32_t n_slab
     return true;
 }
 
+/* Seconds of the clock: a moment ago may be one ago. */
+static bool is_rested(const struct superslab *slab, uint32_t now_s, uint32_t idle_s)
+{
+    return !slab->is_kept && (idle_s == 0 || now_s - slab->idle_since_s > idle_s);
+}
+
 /* In runs: a system call for each. `used`: only what has been handed out and freed. */
 static size_t purge(uint32_t idle_s, size_t keep_bytes, bool used)
 {
@@ -45,8 +51,7 @@ static size_t purge(uint32_t idle_s, size_t keep_bytes, bool used)
             uint32_t end = i;
             while (end < ends[part] && bitmap_test(freeslabs.warm, end) &&
                    window_slab(end)->backing == SUPERSLAB_PRIVATE &&
-                   !(used && window_slab(end)->zero) &&
-                   now - window_slab(end)->idle_since_s >= idle_s)
+                   !(used && window_slab(end)->zero) && is_rested(window_slab(end), now, idle_s))
                 end++;
             if (end == i) {
                 i++;

@@ -39,7 +39,8 @@ bool private_extend(uint32_t at, uint32_t n_slabs);
  * comes in huge pages. */
 void private_make_dense(uint32_t first, uint32_t n_slabs);
 
-/* Purges warm ones that nobody wanted for `idle_s` seconds, down to `keep_bytes`. Bytes purged. */
+/* Purges warm ones that nobody wanted for more than `idle_s` seconds, or that are free, if 0, down
+ * to `keep_bytes`; not those that are kept. Bytes purged. */
 size_t private_purge(uint32_t idle_s, size_t keep_bytes);
 
 /*

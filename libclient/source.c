@@ -3,7 +3,8 @@
  *
  * Invariants, under `lock`: every index of an extent has the same extent_first, extent_slabs,
  * extent_id and generation; a leased SuperSlab of the link's present generation has a slot whose
- * word is IDLE, RECLAIMING or RECLAIMED if it is free, ACTIVE if not, PINNED if copied.
+ * word is IDLE, RECLAIMING or RECLAIMED if it is free (ACTIVE if it is kept), ACTIVE if not, PINNED
+ * if copied.
  */
 #include "libclient/source.h"
 
@@ -23,13 +24,17 @@
 
 /* An empty private SuperSlab is purged when it was not wanted for this long. */
 #define PRIVATE_IDLE_S 1u
+/* The SuperSlab of source_init(): its small pages come in bit by bit, it is not prewarmed. */
+#define FIRST_INDEX 0u
 /* How long prewarming waits for a reply that is under way, looking for it every millisecond. */
 #define PREWARM_PATIENCE_MS 50u
+#define PREWARM_MORE        4u
 
 static struct lock lock;
 static uint64_t n_fallbacks;
 static uint32_t last_aged_s;
 static uint8_t has_warm_private; /* for source_tick(): perhaps */
+static uint32_t kept_until_s;    /* 0: nothing is kept warm */
 
 struct lock *source_lock(void)
 {
@@ -42,6 +47,38 @@ static bool age_is_due(void)
     return glue_now_s() != atomic_load_relaxed(&last_aged_s);
 }
 
+/* The first warm SuperSlab from `from` on, in either part of the window, or BITMAP_NONE. */
+static uint32_t next_warm(uint32_t from)
+{
+    uint32_t i = bitmap_next(freeslabs.warm, from, window.high_low, true);
+    if (i < window.high_low)
+        return i;
+    i = bitmap_next(freeslabs.warm, from > window.n_apart ? from : window.n_apart,
+                    window.high_apart, true);
+    return i < window.high_apart ? i : BITMAP_NONE;
+}
+
+/* What was prewarmed is as any free memory from here on. */
+static void let_go(void)
+{
+    uint32_t now = glue_now_s();
+    atomic_store_relaxed(&kept_until_s, 0);
+    for (uint32_t i = 0; (i = next_warm(i)) != BITMAP_NONE; i++) {
+        struct superslab *slab = window_slab(i);
+        if (!slab->is_kept)
+            continue;
+        slab->is_kept = false;
+        slab->idle_since_s = now;
+        extents_deactivate(i);
+    }
+}
+
+static bool must_let_go(void)
+{
+    return kept_until_s != 0 &&
+           ((int32_t)(glue_now_s() - kept_until_s) >= 0 || link_pressure() != LEDGER_PRESSURE_NONE);
+}
+
 /* At a slow path, at most once a second. */
 static void age(void)
 {
@@ -51,6 +88,8 @@ static void age(void)
     /* Also when nothing is awaited: it tells whether the daemon is still there. */
     if (link_ledger())
         leases_collect();
+    if (must_let_go())
+        let_go();
     if (freeslabs.n_warm_private > 0)
         private_purge(PRIVATE_IDLE_S, 0);
     atomic_store_relaxed(&has_warm_private, freeslabs.n_warm_private > 0);
@@ -307,25 +346,44 @@ out:
     return moved;
 }
 
-/* So that what is warm is used without a system call. The daemon may take IDLE ones at any moment:
- * they are ACTIVE meanwhile. */
-static void bring_in_warm(void)
+/* All its pages: that is what is asked for. */
+static void bring_in(uint32_t index)
 {
-    uint32_t end = window.high_low;
-    for (uint32_t i = 0; (i = bitmap_next(freeslabs.warm, i, end, true)) < end; i++) {
-        if (!window_slab(i)->is_untouched)
+    glue_populate(window_address(index), SUPERSLAB_BYTES);
+    window_slab(index)->is_untouched = false;
+}
+
+/*
+ * So that what is warm is used without a system call, and stays so: ACTIVE, as the daemon may take
+ * IDLE ones at any moment. One that it has taken is not warm any more. How many are kept, up to
+ * n_slabs.
+ */
+static uint32_t keep_warm(uint32_t n_slabs)
+{
+    uint32_t n = 0, until_s = glue_now_s() + SOURCE_KEEP_S;
+    for (uint32_t i = FIRST_INDEX + 1; n < n_slabs && (i = next_warm(i)) != BITMAP_NONE; i++) {
+        struct superslab *slab = window_slab(i);
+        enum extents_taken taken = slab->is_kept ? EXTENTS_TAKEN_WARM : extents_activate(i, false);
+        if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY) {
+            freeslabs_remove(i);
+            freeslabs_put_cold(i);
             continue;
-        enum extents_taken taken = extents_activate(i, false);
-        if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
-            continue;
-        bring_in_untouched(i);
-        extents_deactivate(i);
+        }
+        if (slab->backing == SUPERSLAB_LEASED)
+            bring_in_untouched(i);
+        else
+            bring_in(i);
+        slab->is_kept = true;
+        n++;
     }
+    atomic_store_relaxed(&kept_until_s, until_s != 0 ? until_s : 1);
+    return n;
 }
 
 static uint32_t warm_missing(uint32_t n_slabs)
 {
     int32_t n_warm = freeslabs.n_warm_leased + freeslabs.n_warm_private;
+    n_warm -= bitmap_test(freeslabs.warm, FIRST_INDEX);
     return n_warm < (int32_t)n_slabs ? n_slabs - (uint32_t)n_warm : 0;
 }
 
@@ -341,21 +399,51 @@ static bool prewarm_leased(uint32_t n_slabs)
     return true;
 }
 
-/* The same from private memory, whose pages are brought in here: that is what is asked for. */
+/* What is free already, its pages gone, is brought in again before there is more of it. */
+static bool prewarm_cold(void)
+{
+    uint32_t index;
+    bool zero, ok = freeslabs_take(FREESLABS_COLD, 1, 1, &index, &zero);
+    if (ok && index == FIRST_INDEX) {
+        ok = freeslabs_take(FREESLABS_COLD, 1, 1, &index, &zero);
+        freeslabs_put_cold(FIRST_INDEX);
+    }
+    if (!ok && !acquire_former_sparse(1, 1, &index, &zero))
+        return false;
+    bring_in(index);
+    freeslabs_put_warm(index);
+    return true;
+}
+
+/* The same as prewarm_leased(), from private memory, whose pages keep_warm() brings in. */
 static bool prewarm_private(uint32_t n_slabs)
 {
     uint32_t missing;
     while ((missing = warm_missing(n_slabs)) > 0) {
+        if (prewarm_cold())
+            continue;
         uint32_t first, chunk = missing > EXTENT_MAX_SLABS ? EXTENT_MAX_SLABS : missing;
         if (!private_map(PRIVATE_AMONG_OTHERS, chunk, 1, &first))
             return false;
-        glue_populate(window_address(first), superslab_bytes(chunk));
-        for (uint32_t i = first; i < first + chunk; i++) {
-            window_slab(i)->is_untouched = false;
+        for (uint32_t i = first; i < first + chunk; i++)
             freeslabs_put_warm(i);
-        }
     }
     return true;
+}
+
+static bool prewarm(uint32_t n_slabs, sigset_t *signals)
+{
+    bool ok = prewarm_leased(n_slabs);
+    /* No allocation is held up here, and what came late would be taken in by one that is. */
+    for (unsigned ms = 0; !ok && link_is_pending() && ms < PREWARM_PATIENCE_MS; ms++) {
+        glue_restore_signals(signals);
+        lock_release(&lock);
+        glue_pause_us(1000);
+        lock_acquire(&lock);
+        glue_block_signals(signals);
+        ok = prewarm_leased(n_slabs);
+    }
+    return ok || prewarm_private(n_slabs);
 }
 
 bool source_prewarm(uint32_t n_slabs)
@@ -363,18 +451,10 @@ bool source_prewarm(uint32_t n_slabs)
     sigset_t signals;
     lock_acquire(&lock);
     glue_block_signals(&signals);
-    bool ok = prewarm_leased(n_slabs);
-    /* No allocation is held up here, and what came late would be taken in by one that is. */
-    for (unsigned ms = 0; !ok && link_is_pending() && ms < PREWARM_PATIENCE_MS; ms++) {
-        glue_restore_signals(&signals);
-        lock_release(&lock);
-        glue_pause_us(1000);
-        lock_acquire(&lock);
-        glue_block_signals(&signals);
-        ok = prewarm_leased(n_slabs);
-    }
-    ok = ok || prewarm_private(n_slabs);
-    bring_in_warm();
+    /* Once more for what the daemon took meanwhile. */
+    bool ok = prewarm(n_slabs, &signals);
+    for (unsigned n = 0; keep_warm(n_slabs) < n_slabs && ok && n < PREWARM_MORE; n++)
+        ok = prewarm(n_slabs, &signals);
     age();
     glue_restore_signals(&signals);
     lock_release(&lock);
@@ -384,7 +464,8 @@ bool source_prewarm(uint32_t n_slabs)
 void source_tick(void)
 {
     sigset_t signals;
-    bool is_wanted = originals_are_any() || atomic_load_relaxed(&has_warm_private);
+    bool is_wanted = originals_are_any() || atomic_load_relaxed(&has_warm_private) ||
+                     atomic_load_relaxed(&kept_until_s) != 0;
     if (check_likely(!is_wanted) || !age_is_due() || !lock_try_acquire(&lock))
         return;
     glue_block_signals(&signals);
@@ -399,6 +480,7 @@ size_t source_trim(size_t keep_bytes)
     lock_acquire(&lock);
     glue_block_signals(&signals);
     leases_collect();
+    let_go();
     size_t n_bytes = private_purge(0, keep_bytes) + leases_return(UINT32_MAX);
     uint64_t before = originals_counters()->given_back_bytes;
     originals_give_back(ORIGINALS_NOW);
@@ -437,12 +519,13 @@ bool source_init(void)
 {
     glue_populate_pages(&freeslabs, sizeof(freeslabs.warm[0]));
     /* Mostly untouched in small programs: a huge page would be all theirs. */
-    if (!window_take_at(0, 1) || !glue_make_usable(window_address(0), SUPERSLAB_BYTES))
+    if (!window_take_at(FIRST_INDEX, 1) ||
+        !glue_make_usable(window_address(FIRST_INDEX), SUPERSLAB_BYTES))
         return false;
-    glue_no_huge_pages(window_address(0), SUPERSLAB_BYTES);
-    extents_set_private(0);
-    window_slab(0)->is_untouched = false; /* brought in bit by bit */
-    freeslabs_put_warm(0);
+    glue_no_huge_pages(window_address(FIRST_INDEX), SUPERSLAB_BYTES);
+    extents_set_private(FIRST_INDEX);
+    window_slab(FIRST_INDEX)->is_untouched = false; /* brought in bit by bit */
+    freeslabs_put_warm(FIRST_INDEX);
     private_count(1);
     return true;
 }

@@ -69,7 +69,10 @@ bool source_move(uint32_t first, uint32_t n_old, uint32_t n_new, uint32_t *first
  * and looks around as every other call here does. Needs no lock, and waits for none. */
 void source_tick(void);
 
-/* Brings in n SuperSlabs and leaves them warm. False: out of memory. */
+/* Brings in n SuperSlabs and leaves them warm. They stay so for SOURCE_KEEP_S, leased ones ACTIVE
+ * in the ledger, out of the daemon's reach, unless they are used, trimmed, or memory gets short.
+ * False: out of memory. */
+#define SOURCE_KEEP_S 60u
 bool source_prewarm(uint32_t n_slabs);
 /* Purges empty private SuperSlabs beyond `keep_bytes` and returns reclaimed extents. Bytes given
  * back. */

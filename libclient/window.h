@@ -76,6 +76,7 @@ struct superslab {
     bool zero;             /* SUPERSLAB_FREE: reads as zero all over */
     bool huge_page;        /* leased: the daemon measured a 2 MiB page behind it */
     bool is_untouched;     /* since it was mapped: its first page is still to come in */
+    bool is_kept;          /* SUPERSLAB_FREE: prewarmed, to stay warm: source_prewarm() */
     bool is_sparse;        /* private, in small pages, for what sparse.h says */
     uint32_t extent_first; /* index of the extent's first SuperSlab */
     uint32_t slot;         /* in the ledger of `generation` */

@@ -17,4 +17,13 @@ done
 under_private "$programs/prog-prewarm" 33554432 >"$scratch/out" 2>"$scratch/err" || fail "alone: $(cat "$scratch/err")"
 n_calls=$(sed -n 's/^syscalls //p' "$scratch/out")
 [ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2 + 2))" ] || fail "alone: $n_calls system calls after prewarming"
+
+# Memory that waits for its use is not idle: the daemon, which here takes what is so at once, leaves it alone.
+daemon_stop
+daemon_start_warm -o reclaim.idle_ms=1
+under_hakmem env HAKMEM_WAIT_US=500000 "$programs/prog-prewarm" 33554432 1500 >"$scratch/out" 2>"$scratch/err" ||
+    fail "after a while: $(cat "$scratch/out" "$scratch/err")"
+n_calls=$(sed -n 's/^syscalls //p' "$scratch/out")
+[ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2 + 4))" ] || fail "after a while: $n_calls system calls after prewarming"
+[ "$(daemon_figure reclaimed_bytes_total)" -eq 0 ] || fail "prewarmed memory was reclaimed"
 expect_all_back

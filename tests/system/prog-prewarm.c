@@ -1,13 +1,14 @@
 /*
- * prog-prewarm BYTES: prewarms so much, then allocates and touches half of it in blocks of 1024
- * bytes. Prints the system calls that this cost the library, how often the clock's second changed
- * meanwhile, and whether the blocks are leased memory.
+ * prog-prewarm BYTES [MS]: prewarms so much, waits for so long, then allocates and touches half of
+ * it in blocks of 1024 bytes. Prints the system calls that this cost the library, how often the
+ * clock's second changed meanwhile, and whether the blocks are leased memory.
  */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "hakmem.h"
 
@@ -35,14 +36,16 @@ int main(int argc, char **argv)
     int (*prewarm)(size_t n_bytes) = need("hak_ss_prewarm_init");
     int (*get_stats)(struct hak_stats * stats, size_t size) = need("hak_stats");
     enum hak_owner (*owns)(const void *pointer) = need("hak_owns");
-    size_t n_bytes = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
+    size_t n_bytes = argc >= 2 ? strtoul(argv[1], NULL, 10) : 0;
     struct hak_stats before, after;
-    long began = second_now();
 
     if (prewarm(n_bytes) || get_stats(&before, sizeof(before))) {
         fprintf(stderr, "prewarming %zu bytes failed\n", n_bytes);
         return 1;
     }
+    if (argc == 3)
+        usleep((useconds_t)atoi(argv[2]) * 1000);
+    long began = second_now();
     char *last = NULL;
     for (size_t n_done = 0; n_done < n_bytes / 2; n_done += BLOCK_BYTES) {
         last = malloc(BLOCK_BYTES);

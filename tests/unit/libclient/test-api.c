@@ -107,6 +107,9 @@ static void a_prewarmed_class_needs_no_slow_path(void **state)
     assert_int_equal(hak_ss_prewarm_class(0, 1), -EINVAL);
     assert_int_equal(hak_ss_prewarm_class(100, 0), -EINVAL);
     assert_int_equal(hak_ss_prewarm_class(1 << 20, 1), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(16, SIZE_MAX), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(16, SIZE_MAX / 16 + 2), -EINVAL);
+    assert_int_equal(hak_ss_prewarm_class(SIZE_MAX, 1), -EINVAL);
     assert_int_equal(hak_ss_prewarm_class(1030, 40), 0);
     struct hak_class_stats class;
     assert_int_equal(hak_stats_class(sizeclass_of(1030) - 1, &class), 0);

@@ -1,0 +1,126 @@
+/*
+ * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
+ * wait and at no other: ppoll(), by which it waits, is defined here.
+ */
+#include "fake-daemon.h"
+
+#include <sys/syscall.h>
+
+#include "libclient/heap.h"
+#include "libclient/leases.h"
+#include "libclient/settings.h"
+#include "libclient/source.h"
+#include "libclient/window.h"
+
+#define N_ANSWERS 8
+
+static struct fake *daemon_side;
+static uint32_t next_slot;
+static uint64_t next_id = 100;
+/* SuperSlabs of the extent that answers the nth request from here on. */
+static uint32_t answers[N_ANSWERS];
+static unsigned n_answers, n_answered;
+static uint32_t runs_asked[N_ANSWERS];
+
+static void answer(void)
+{
+    bool is_hello = daemon_side->peer < 0;
+    if (is_hello)
+        fake_accept(daemon_side);
+    Hakmem__Request *request = fake_read(daemon_side);
+    assert_true(n_answered < n_answers);
+    uint32_t n_slabs = answers[n_answered];
+    runs_asked[n_answered] = is_hello ? 0 : request->lease->run_slabs;
+    n_answered++;
+    struct grant_spec spec = grant_good(1);
+    spec.extents[0].id = next_id++;
+    spec.extents[0].n_slabs = n_slabs;
+    spec.extents[0].first_slot = next_slot;
+    spec.extents[0].real_bytes = superslab_bytes(n_slabs);
+    next_slot += n_slabs;
+    assert_true(next_slot <= N_SLOTS);
+    fake_grant(daemon_side, request->id, is_hello, &spec);
+}
+
+int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+    struct timespec left = timeout ? *timeout : (struct timespec){0};
+    if (daemon_side && n_answered < n_answers)
+        answer();
+    return (int)syscall(SYS_ppoll, fds, n, timeout ? &left : NULL, mask, 8);
+}
+
+/* The requests that are under way or come next get extents of these sizes. */
+static void will_answer(unsigned n, const uint32_t *n_slabs)
+{
+    memcpy(answers, n_slabs, n * sizeof(*n_slabs));
+    n_answers = n;
+    n_answered = 0;
+}
+
+static uint32_t acquire(enum source_want want, uint32_t n_slabs)
+{
+    uint32_t first;
+    bool zero;
+    assert_true(source_acquire(want, n_slabs, 1, &first, &zero));
+    return first;
+}
+
+static bool is_leased(uint32_t index)
+{
+    return window_slab(index)->backing == SUPERSLAB_LEASED;
+}
+
+/* What is warm is used up, and more has been asked for ahead, which is not answered yet. */
+static void use_up_and_ask_ahead(void)
+{
+    will_answer(1, (const uint32_t[]){2});
+    /* The first one is private: source_init() mapped it. */
+    assert_false(is_leased(acquire(SOURCE_FOR_UNITS, 1)));
+    while (!link_is_pending())
+        assert_true(is_leased(acquire(SOURCE_FOR_UNITS, 1)));
+    assert_int_equal(n_answered, 1);
+    assert_int_equal(source_n_fallbacks(), 0);
+}
+
+static void a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short(void **state)
+{
+    (void)state;
+    use_up_and_ask_ahead();
+    will_answer(2, (const uint32_t[]){1, 4});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 4);
+    for (uint32_t i = first; i < first + 4; i++)
+        assert_true(is_leased(i));
+    assert_int_equal(n_answered, 2);
+    assert_int_equal(runs_asked[0], 1);
+    assert_int_equal(runs_asked[1], 4);
+    assert_int_equal(source_n_fallbacks(), 0);
+}
+
+static int set_up(void **state)
+{
+    if (setup(state) != 0 || !heap_is_ready())
+        return -1;
+    daemon_side = *state;
+    settings.is_loaded = true;
+    settings.connect = SETTINGS_CONNECT_LAZY;
+    settings.socket_path = daemon_side->path;
+    settings.wait_us = PATIENCE_MS * 1000;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    daemon_side = NULL;
+    settings.connect = SETTINGS_CONNECT_OFF;
+    return teardown(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
