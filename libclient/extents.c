@@ -102,21 +102,16 @@ static bool enter_ledger(const struct link_extent *arrived)
     return true;
 }
 
-uint32_t extents_map(struct link_extent *arrived)
+bool extents_map(struct link_extent *arrived, uint32_t first)
 {
     uint32_t n_slabs = arrived->n_slabs;
     uint32_t era = originals_era();
-    uint32_t first = window_take(n_slabs, 1, false);
-    if (first == BITMAP_NONE) {
-        glue_close(arrived->fd);
-        return BITMAP_NONE;
-    }
     void *at = window_address(first);
     size_t n_bytes = superslab_bytes(n_slabs);
     if (!glue_map_shared(at, n_bytes, arrived->fd)) {
         window_drop(first, n_slabs);
         glue_close(arrived->fd);
-        return BITMAP_NONE;
+        return false;
     }
     /* Not prewarmed: where the kernel lets shared memory have huge pages on request, this is the
      * request. */
@@ -129,11 +124,11 @@ uint32_t extents_map(struct link_extent *arrived)
         if (glue_unmap(at, n_bytes))
             window_drop(first, n_slabs);
         glue_close(arrived->fd);
-        return BITMAP_NONE;
+        return false;
     }
     arrived->fd = extentfile_adopt(arrived->fd);
     set_leased(first, arrived, era);
-    return first;
+    return true;
 }
 
 bool extents_unmap(uint32_t first)

@@ -12,11 +12,11 @@
 struct link_extent;
 
 /*
- * Maps an extent that has arrived (its descriptor is consumed) and leaves its SuperSlabs IDLE. The
- * first index, or BITMAP_NONE if it could not be mapped or its slots were not EMPTY; nothing is
- * left of it then.
+ * Maps an extent that has arrived (its descriptor is consumed) and leaves its SuperSlabs IDLE, at
+ * `first`, which window_take() gave. False: it could not be mapped or its slots were not EMPTY;
+ * nothing is left of it then, nor of its place.
  */
-uint32_t extents_map(struct link_extent *arrived);
+bool extents_map(struct link_extent *arrived, uint32_t first);
 
 /* Unmaps a whole extent, its slots EMPTY, its indices free. False: the daemon is at work on it, or
  * no memory for that. */

@@ -4,6 +4,7 @@
 #include "libclient/extentfile.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
+#include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/probe.h"
 #include "libclient/settings.h"
@@ -32,6 +33,7 @@ static uint32_t round_to_power_of_two(uint32_t n)
 #define SMALLEST_STEP  2u
 #define STEP_SHARE     20u
 #define LOW_SHARE      40u
+#define TAIL_SHARE     12u
 
 uint32_t leases_step(uint32_t n_held)
 {
@@ -58,11 +60,27 @@ static uint32_t n_held(void)
     return (uint32_t)(leases.bytes >> SUPERSLAB_SHIFT);
 }
 
+/* Side by side: together they serve a block that none of them would hold. */
+static uint32_t take_places(const struct link_extent *arrived, size_t n_extents)
+{
+    uint32_t n_slabs = 0;
+    for (size_t i = 0; i < n_extents; i++)
+        n_slabs += arrived[i].n_slabs;
+    return n_extents > 1 ? window_take(n_slabs, 1, false) : BITMAP_NONE;
+}
+
 static void take_in(struct link_extent *arrived, size_t n_extents)
 {
+    uint32_t place = take_places(arrived, n_extents);
     for (size_t i = 0; i < n_extents; i++) {
-        uint32_t first = extents_map(&arrived[i]);
+        uint32_t first = place;
+        if (place == BITMAP_NONE)
+            first = window_take(arrived[i].n_slabs, 1, false);
+        else
+            place += arrived[i].n_slabs;
         if (first == BITMAP_NONE)
+            glue_close(arrived[i].fd);
+        if (first == BITMAP_NONE || !extents_map(&arrived[i], first))
             continue;
         count_leased(arrived[i].n_slabs);
         leases.count++;
@@ -147,12 +165,18 @@ bool leases_may_ask(void)
     return !is_suspended && settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
 }
 
-bool leases_ask(uint32_t n_slabs, bool wait)
+uint32_t leases_piece(uint32_t n_slabs, uint32_t *n_whole)
+{
+    uint32_t quarter = round_to_power_of_two(n_slabs + 1) / 8;
+    *n_whole = quarter > 1 ? (n_slabs + quarter - 1) / quarter * quarter : n_slabs;
+    return *n_whole & -*n_whole;
+}
+
+static bool ask(uint32_t n_slabs, uint32_t run, bool wait)
 {
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
-    uint32_t run = round_to_power_of_two(n_slabs);
-    uint32_t step = leases_step(n_held()), want = step > run ? step : run;
+    uint32_t step = leases_step(n_held()), want = step > n_slabs ? step : n_slabs;
 
     if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
         return false;
@@ -171,6 +195,27 @@ bool leases_ask(uint32_t n_slabs, bool wait)
     if (freeslabs.n_warm_leased + freeslabs.n_cold > (int32_t)want)
         leases_return(want);
     return true;
+}
+
+bool leases_ask(uint32_t n_slabs, bool wait)
+{
+    uint32_t run = round_to_power_of_two(n_slabs);
+    return ask(run, run, wait);
+}
+
+/* A single extent takes one mapping, and is what the daemon has in stock: rather that, unless it
+ * leaves more unused than a program of that size is to hold. */
+static bool leaves_much(uint32_t n_slabs)
+{
+    uint32_t run = round_to_power_of_two(n_slabs), n_usual = (n_held() + run) / TAIL_SHARE;
+    return run - n_slabs > (n_usual > STARTING_STEP ? n_usual : STARTING_STEP);
+}
+
+bool leases_ask_in_pieces(uint32_t n_slabs)
+{
+    uint32_t n_whole, piece = leases_piece(n_slabs, &n_whole);
+    return n_slabs <= EXTENT_MAX_SLABS && piece < n_whole && leaves_much(n_slabs) &&
+           ask(n_whole, piece, true);
 }
 
 /* Cold memory that nobody takes is address space and quota for nothing: past this, it goes before

@@ -37,6 +37,16 @@ bool leases_may_ask(void);
  * has come in, look again. */
 bool leases_ask(uint32_t n_slabs, bool wait);
 
+/*
+ * The same for a block that no extent fits: one of 10 SuperSlabs from extents of 8 and 2, side by
+ * side, where one of 16 would leave 6 unused. Waits. False: nothing has come, or it is better
+ * served by a single extent.
+ */
+bool leases_ask_in_pieces(uint32_t n_slabs);
+/* Of how many at the least each extent may be, so that two or three make up *n_whole, which is
+ * n_slabs and at most a ninth of that. */
+uint32_t leases_piece(uint32_t n_slabs, uint32_t *n_whole);
+
 /* Takes in what has come by now, of itself or asked for before. */
 void leases_collect(void);
 

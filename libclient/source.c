@@ -143,6 +143,9 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
             return true;
         /* What was asked ahead is answered first, and may be too short. */
         bool is_first = link_is_pending();
+        if (!is_first && leases_ask_in_pieces(n_slabs) &&
+            freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
+            return true;
         while (leases_ask(n_slabs, true)) {
             if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
                 return true;

@@ -66,13 +66,26 @@ static void a_step_is_an_extent_or_two(void **state)
     }
 }
 
+/* Two extents or three, and less over than a ninth. */
+static void a_row_is_made_of_few_pieces(void **state)
+{
+    (void)state;
+    for (uint32_t n = 1; n <= EXTENT_MAX_SLABS; n++) {
+        uint32_t whole, piece = leases_piece(n, &whole);
+        assert_in_range(whole, n, n + n / 9);
+        assert_int_equal(piece & (piece - 1), 0);
+        assert_int_equal(whole % piece, 0);
+        assert_true(__builtin_popcount(whole) <= 3);
+        assert_true(piece == (whole & -whole)); /* what is left last is an extent, too */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_tail_is_bounded),
-        cmocka_unit_test(a_first_lease_is_small),
-        cmocka_unit_test(growing_takes_few_requests),
-        cmocka_unit_test(a_step_is_an_extent_or_two),
+        cmocka_unit_test(the_tail_is_bounded),         cmocka_unit_test(a_first_lease_is_small),
+        cmocka_unit_test(growing_takes_few_requests),  cmocka_unit_test(a_step_is_an_extent_or_two),
+        cmocka_unit_test(a_row_is_made_of_few_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
