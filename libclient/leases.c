@@ -1,9 +1,11 @@
 /* See leases.h. */
 #include "libclient/leases.h"
 
+#include "common/check.h"
 #include "libclient/extentfile.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
+#include "libclient/glue.h"
 #include "libclient/link.h"
 #include "libclient/probe.h"
 #include "libclient/settings.h"
@@ -58,18 +60,46 @@ static uint32_t n_held(void)
     return (uint32_t)(leases.bytes >> SUPERSLAB_SHIFT);
 }
 
-static void take_in(struct link_extent *arrived, size_t n_extents)
+/* After an extent that could not be mapped nothing is asked for, for so long. */
+#define UNMAPPABLE_PAUSE_MS 500u
+
+static uint64_t resume_ms; /* 0: no such pause */
+
+static bool is_pausing(void)
 {
+    if (check_likely(resume_ms == 0))
+        return false;
+    if (glue_now_ms() < resume_ms)
+        return true;
+    resume_ms = 0;
+    return false;
+}
+
+/* Those that cannot be mapped go back: the process has as many mappings as it may, say, and the
+ * next one would fare no better. False: not one was taken in. */
+static bool take_in(struct link_extent *arrived, size_t n_extents)
+{
+    uint64_t refused[CONN_MAX_FDS];
+    size_t n_refused = 0;
     for (size_t i = 0; i < n_extents; i++) {
         uint32_t first = extents_map(&arrived[i]);
-        if (first == BITMAP_NONE)
+        if (first == BITMAP_NONE) {
+            refused[n_refused++] = arrived[i].id;
+            leases.unmappable++;
             continue;
+        }
         count_leased(arrived[i].n_slabs);
         leases.count++;
         PROBE3(lease, arrived[i].id, arrived[i].n_slabs, window_address(first));
         for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
             freeslabs_put_warm(k);
     }
+    if (n_refused > 0) {
+        resume_ms = glue_now_ms() + UNMAPPABLE_PAUSE_MS;
+        link_return(refused, n_refused);
+        extents_sync();
+    }
+    return n_refused < n_extents;
 }
 
 void leases_collect(void)
@@ -85,8 +115,8 @@ void leases_collect(void)
 }
 
 /* Gives up an extent that is free as a whole: its address space is free again. Its id joins
- * `returned` if the daemon of the present link is to be told. */
-static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
+ * `returned` if the daemon of the present link is to be told. False: it could not be unmapped. */
+static bool give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
 {
     struct superslab *slab = window_slab(first);
     uint32_t n_slabs = slab->extent_slabs;
@@ -98,11 +128,12 @@ static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returne
     if (!extents_unmap(first)) {
         for (uint32_t i = first; i < first + n_slabs; i++)
             freeslabs_put_cold(i);
-        return;
+        return false;
     }
     leases.bytes -= superslab_bytes(n_slabs);
     if (is_current)
         returned[(*n_returned)++] = id;
+    return true;
 }
 
 #define RETURN_BATCH 64
@@ -126,8 +157,8 @@ size_t leases_return(uint32_t n_wanted)
             uint32_t n_slabs = slab->extent_slabs;
             if (worth == EXTENTS_RECLAIMED)
                 n_wanted -= n_slabs < n_wanted ? n_slabs : n_wanted;
-            give_up_extent(i, returned, &n_returned);
-            n_bytes += superslab_bytes(n_slabs);
+            if (give_up_extent(i, returned, &n_returned))
+                n_bytes += superslab_bytes(n_slabs);
         }
     }
     if (n_returned > 0) {
@@ -154,7 +185,7 @@ bool leases_ask(uint32_t n_slabs, bool wait)
     uint32_t run = round_to_power_of_two(n_slabs);
     uint32_t step = leases_step(n_held()), want = step > run ? step : run;
 
-    if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
+    if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more() || is_pausing())
         return false;
     if (!is_set_up) {
         link_init(settings.socket_path, true, settings.wait_us);
@@ -163,9 +194,8 @@ bool leases_ask(uint32_t n_slabs, bool wait)
     link_set_held_bytes(leases.bytes);
     enum link_result result = link_lease(want, run, wait, arrived, &n_extents);
     extents_sync();
-    if (result != LINK_GRANTED)
+    if (result != LINK_GRANTED || !take_in(arrived, n_extents))
         return false;
-    take_in(arrived, n_extents);
     /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
      * again. */
     if (freeslabs.n_warm_leased + freeslabs.n_cold > (int32_t)want)
