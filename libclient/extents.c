@@ -149,8 +149,9 @@ bool extents_unmap(uint32_t first)
     if (!unmapped) {
         for (uint32_t i = first; i < first + n_left; i++) {
             uint32_t *slot = slot_of(window_slab(i));
-            if (slot)
-                change(slot, SLAB_EMPTY, SLAB_ACTIVE);
+            if (slot && change(slot, SLAB_EMPTY, SLAB_ACTIVE) &&
+                window_slab(i)->backing == SUPERSLAB_COPIED)
+                change(slot, SLAB_ACTIVE, SLAB_PINNED); /* as it was */
             window_slab(i)->zero = false;
         }
         for (uint32_t i = first; i < first + n_left; i++)

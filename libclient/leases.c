@@ -1,6 +1,7 @@
 /* See leases.h. */
 #include "libclient/leases.h"
 
+#include "common/check.h"
 #include "libclient/extentfile.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
@@ -69,25 +70,59 @@ static uint32_t take_places(const struct link_extent *arrived, size_t n_extents)
     return n_extents > 1 ? window_take(n_slabs, 1, false) : BITMAP_NONE;
 }
 
-static void take_in(struct link_extent *arrived, size_t n_extents)
+/* After an extent that could not be mapped nothing is asked for, for so long. */
+#define UNMAPPABLE_PAUSE_MS 500u
+
+static uint64_t resume_ms; /* 0: no such pause */
+
+static bool is_pausing(void)
 {
+    if (check_likely(resume_ms == 0))
+        return false;
+    if (glue_now_ms() < resume_ms)
+        return true;
+    resume_ms = 0;
+    return false;
+}
+
+/* At `place`, or BITMAP_NONE: wherever there is room. False: it could not be mapped. */
+static bool take_in_one(struct link_extent *arrived, uint32_t place)
+{
+    uint32_t n_slabs = arrived->n_slabs;
+    uint32_t first = place != BITMAP_NONE ? place : window_take(n_slabs, 1, false);
+    if (first == BITMAP_NONE)
+        glue_close(arrived->fd);
+    if (first == BITMAP_NONE || !extents_map(arrived, first))
+        return false;
+    count_leased(n_slabs);
+    leases.count++;
+    PROBE3(lease, arrived->id, n_slabs, window_address(first));
+    for (uint32_t k = first; k < first + n_slabs; k++)
+        freeslabs_put_warm(k);
+    return true;
+}
+
+/* Those that cannot be mapped go back: the process has as many mappings as it may, say, and the
+ * next one would fare no better. False: not one was taken in. */
+static bool take_in(struct link_extent *arrived, size_t n_extents)
+{
+    uint64_t refused[CONN_MAX_FDS];
+    size_t n_refused = 0;
     uint32_t place = take_places(arrived, n_extents);
     for (size_t i = 0; i < n_extents; i++) {
-        uint32_t first = place;
-        if (place == BITMAP_NONE)
-            first = window_take(arrived[i].n_slabs, 1, false);
-        else
+        if (!take_in_one(&arrived[i], place)) {
+            refused[n_refused++] = arrived[i].id;
+            leases.unmappable++;
+        }
+        if (place != BITMAP_NONE)
             place += arrived[i].n_slabs;
-        if (first == BITMAP_NONE)
-            glue_close(arrived[i].fd);
-        if (first == BITMAP_NONE || !extents_map(&arrived[i], first))
-            continue;
-        count_leased(arrived[i].n_slabs);
-        leases.count++;
-        PROBE3(lease, arrived[i].id, arrived[i].n_slabs, window_address(first));
-        for (uint32_t k = first; k < first + arrived[i].n_slabs; k++)
-            freeslabs_put_warm(k);
     }
+    if (n_refused > 0) {
+        resume_ms = glue_now_ms() + UNMAPPABLE_PAUSE_MS;
+        link_return(refused, n_refused);
+        extents_sync();
+    }
+    return n_refused < n_extents;
 }
 
 void leases_collect(void)
@@ -103,8 +138,8 @@ void leases_collect(void)
 }
 
 /* Gives up an extent that is free as a whole: its address space is free again. Its id joins
- * `returned` if the daemon of the present link is to be told. */
-static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
+ * `returned` if the daemon of the present link is to be told. False: it could not be unmapped. */
+static bool give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returned)
 {
     struct superslab *slab = window_slab(first);
     uint32_t n_slabs = slab->extent_slabs;
@@ -116,11 +151,12 @@ static void give_up_extent(uint32_t first, uint64_t *returned, size_t *n_returne
     if (!extents_unmap(first)) {
         for (uint32_t i = first; i < first + n_slabs; i++)
             freeslabs_put_cold(i);
-        return;
+        return false;
     }
     leases.bytes -= superslab_bytes(n_slabs);
     if (is_current)
         returned[(*n_returned)++] = id;
+    return true;
 }
 
 #define RETURN_BATCH 64
@@ -144,8 +180,8 @@ size_t leases_return(uint32_t n_wanted)
             uint32_t n_slabs = slab->extent_slabs;
             if (worth == EXTENTS_RECLAIMED)
                 n_wanted -= n_slabs < n_wanted ? n_slabs : n_wanted;
-            give_up_extent(i, returned, &n_returned);
-            n_bytes += superslab_bytes(n_slabs);
+            if (give_up_extent(i, returned, &n_returned))
+                n_bytes += superslab_bytes(n_slabs);
         }
     }
     if (n_returned > 0) {
@@ -178,7 +214,7 @@ static bool ask(uint32_t n_slabs, uint32_t run, bool wait)
     size_t n_extents;
     uint32_t step = leases_step(n_held()), want = step > n_slabs ? step : n_slabs;
 
-    if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more())
+    if (!leases_may_ask() || run > EXTENT_MAX_SLABS || !extentfile_may_hold_more() || is_pausing())
         return false;
     if (!is_set_up) {
         link_init(settings.socket_path, true, settings.wait_us);
@@ -187,9 +223,8 @@ static bool ask(uint32_t n_slabs, uint32_t run, bool wait)
     link_set_held_bytes(leases.bytes);
     enum link_result result = link_lease(want, run, wait, arrived, &n_extents);
     extents_sync();
-    if (result != LINK_GRANTED)
+    if (result != LINK_GRANTED || !take_in(arrived, n_extents))
         return false;
-    take_in(arrived, n_extents);
     /* Prewarmed memory has come: what the daemon reclaimed can go back instead of being faulted in
      * again. */
     if (freeslabs.n_warm_leased + freeslabs.n_cold > (int32_t)want)

@@ -18,6 +18,7 @@
 struct leases {
     size_t bytes, peak_bytes;
     uint64_t count;
+    uint64_t unmappable; /* came, could not be mapped, and went back */
 };
 
 extern struct leases leases __attribute__((visibility("hidden")));

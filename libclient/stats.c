@@ -8,6 +8,7 @@
 #include "libclient/holes.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
+#include "libclient/leases.h"
 #include "libclient/link.h"
 #include "libclient/originals.h"
 #include "libclient/publish.h"
@@ -101,6 +102,7 @@ void stats_write(void)
     add_field(&text, "losses", link->losses);
     add_field(&text, "timeouts", link->timeouts);
     add_field(&text, "refusals", link->refusals);
+    add_field(&text, "unmappable", leases.unmappable);
     add_field(&text, "pid", (uint64_t)getpid());
     text_add(&text, "}\n");
     text_write(&text, STDERR_FILENO);
