@@ -62,7 +62,7 @@ void firstregion_add_use(struct firstregion_use *use, const struct superslab *sl
             continue;
         if (classes[unit] == CLASS_LARGE) {
             add_large_unit(use, slab, unit);
-        } else if (slab->first_unit[unit] == unit) {
+        } else if (classes[unit] != CLASS_FIRST && slab->first_unit[unit] == unit) {
             /* Relaxed: its owner may be carving; this is an estimate. */
             use->touched_bytes += atomic_load_relaxed(&spans[unit].n_carved) *
                                   (size_t)sizeclasses[classes[unit]].block_bytes;

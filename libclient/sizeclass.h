@@ -5,8 +5,8 @@
  * SMALL_MAX_BYTES: at most one ninth of a block is lost to rounding. (A program that has not
  * outgrown the first region gets what is above FEW_MAX_BYTES as large blocks: a span of these
  * classes would take a quarter of that SuperSlab.) Class numbers also stand in
- * the window's unit map, where 0 means "not ours" and the two above the small classes mark large
- * and huge blocks.
+ * the window's unit map, where 0 means "not ours" and the three above the small classes mark large
+ * and huge blocks, and the first few of a process.
  */
 #ifndef HAKMEM_LIBCLIENT_SIZECLASS_H
 #define HAKMEM_LIBCLIENT_SIZECLASS_H
@@ -25,7 +25,8 @@
 #define N_SMALL     88u /* classes 1..N_SMALL */
 #define CLASS_LARGE (N_SMALL + 1)
 #define CLASS_HUGE  (N_SMALL + 2)
-#define N_CLASSES   (N_SMALL + 3) /* entries of a table indexed by any class */
+#define CLASS_FIRST (N_SMALL + 3) /* of the blocks of firstblocks.h, whatever their sizes */
+#define N_CLASSES   (N_SMALL + 4) /* entries of a table indexed by any class */
 
 #define SPAN_MAX_BLOCKS (UNIT_BYTES / 16)
 
