@@ -35,7 +35,8 @@
  */
 #define PART_BYTES ((size_t)16 << 10)
 
-/* Always empty, always full. */
+/* Always empty, always full: of a class that is not small, or not used by the thread as yet, so
+ * that a cache's pages are touched as its classes come to be used. */
 static void *no_stack[2] = {NULL, CACHE_FENCE};
 
 /*
@@ -111,6 +112,8 @@ static void **stack_begin(struct cache *cache, unsigned class, unsigned limit)
 
 static void **stack_bottom(struct cache *cache, unsigned class)
 {
+    if (cache->top[class] == no_stack)
+        return no_stack;
     return stack_begin(cache, class, cache->limit[class]);
 }
 
@@ -145,7 +148,10 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
 {
     void **from = stack_bottom(cache, class), **to = stack_begin(cache, class, limit);
     unsigned count = stack_count(cache, class);
-    from[1 + cache->limit[class]] = NULL;
+    if (from != no_stack)
+        from[1 + cache->limit[class]] = NULL;
+    else if (limit == 0)
+        return;
     if (from != to) {
         bring_in(cache, to);
         memcpy(to, from, (1 + count) * sizeof(*to));
@@ -153,6 +159,15 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
     }
     to[1 + limit] = CACHE_FENCE;
     cache->limit[class] = (uint16_t)limit;
+}
+
+/* An empty one: the next thread's fences are elsewhere. */
+static void drop_stack(struct cache *cache, unsigned class)
+{
+    if (cache->top[class] != no_stack)
+        stack_bottom(cache, class)[1 + cache->limit[class]] = NULL;
+    cache->top[class] = no_stack;
+    cache->limit[class] = 0;
 }
 
 enum age {
@@ -192,15 +207,10 @@ static void set_up(struct cache *cache, unsigned arena)
     cache->arena = (uint8_t)arena;
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
-        if (class == CLASS_NONE || class > N_SMALL) {
-            cache->top[class] = no_stack;
+        cache->top[class] = no_stack;
+        if (class == CLASS_NONE || class > N_SMALL)
             continue;
-        }
-        void **bottom = stack_bottom(cache, class);
         size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
-        *bottom = NULL;
-        cache->top[class] = bottom;
-        set_age(cache, class, AGE_NEW);
         cache->batch[class] = (uint16_t)clamp(batch, 1, (stack_first[class] + 1u) / 2);
     }
     if (!fast_path)
@@ -277,7 +287,7 @@ static void on_thread_exit(void *data)
     firstblocks_stop();
     flush_all(cache);
     for (unsigned class = 1; class <= N_SMALL; class ++)
-        set_limit(cache, class, 0); /* the next thread's fences are elsewhere */
+        drop_stack(cache, class);
     /* Later destructors of this thread may still allocate and free: block by block, without a
      * cache. */
     cache_own = (struct cache *)&cache_none;

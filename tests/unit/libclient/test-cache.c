@@ -139,6 +139,37 @@ static void a_thread_that_only_frees_does_not_hoard(void **state)
     assert_int_equal(cache_cached_blocks(class), 0);
 }
 
+static void *use_all_classes(void *data)
+{
+    (void)data;
+    void *blocks[N_SMALL + 1];
+    for (int round = 0; round < 3; round++) {
+        for (unsigned class = 1; class <= N_SMALL; class ++)
+            blocks[class] = take(sizeclass_bytes(class));
+        for (unsigned class = 1; class <= N_SMALL; class ++)
+            give(blocks[class]);
+    }
+    /* What was just freed is served again without a slow path: no stack is full or empty that
+     * should not be. */
+    n_slow = 0;
+    for (unsigned class = 1; sizeclass_bytes(class) <= CACHE_FAST_MAX_BYTES; class ++)
+        give(take(sizeclass_bytes(class)));
+    return n_slow == 0 ? data : NULL;
+}
+
+/* A thread gets the cache that another left, with that one's stacks at whatever limits. */
+static void a_cache_serves_one_thread_after_another(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        pthread_t thread;
+        void *ok = NULL;
+        assert_int_equal(pthread_create(&thread, NULL, use_all_classes, &n_slow), 0);
+        pthread_join(thread, &ok);
+        assert_non_null(ok);
+    }
+    (void)state;
+}
+
 static pthread_key_t late_key;
 
 static void free_late(void *block)
@@ -184,6 +215,7 @@ int main(void)
         cmocka_unit_test(every_size_below_the_fast_bound_can_be_fast),
         cmocka_unit_test(what_is_no_small_block_is_never_cached),
         cmocka_unit_test(a_thread_that_only_frees_does_not_hoard),
+        cmocka_unit_test(a_cache_serves_one_thread_after_another),
         cmocka_unit_test(frees_after_thread_exit_go_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
