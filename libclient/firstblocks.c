@@ -5,6 +5,7 @@
 
 #include "common/atomic.h"
 #include "common/check.h"
+#include "libclient/firstregion.h"
 #include "libclient/glue.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
@@ -301,6 +302,9 @@ static void *carve(unsigned class, size_t n_bytes, size_t alignment)
     memset(run + block_end, RED, RED_BYTES);
     set_slack(first, n_bytes);
     end_offset = block_end;
+    /* Relaxed: an estimate. */
+    atomic_store_relaxed(&window_span(window_unit_number(run))->n_carved,
+                         (uint16_t)(end_offset / FIRSTREGION_STEP_BYTES));
     note_recent(n_firsts);
     atomic_store_relaxed(&n_taken[class], (uint8_t)(n_taken[class] + 1));
     atomic_store_release(&n_firsts, n_firsts + 1); /* pairs with the acquire in count() */

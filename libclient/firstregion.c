@@ -62,6 +62,9 @@ void firstregion_add_use(struct firstregion_use *use, const struct superslab *sl
             continue;
         if (classes[unit] == CLASS_LARGE) {
             add_large_unit(use, slab, unit);
+        } else if (classes[unit] == CLASS_FIRST && slab->first_unit[unit] == unit) {
+            use->touched_bytes += FIRSTREGION_STEP_BYTES *
+                                  atomic_load_relaxed(&window_span(first_unit + unit)->n_carved);
         } else if (classes[unit] != CLASS_FIRST && slab->first_unit[unit] == unit) {
             /* Relaxed: its owner may be carving; this is an estimate. */
             use->touched_bytes += atomic_load_relaxed(&window_span(first_unit + unit)->n_carved) *

@@ -20,6 +20,7 @@
 
 #include "libclient/cache.h"
 #include "libclient/firstblocks.h"
+#include "libclient/firstregion.h"
 #include "libclient/heap.h"
 #include "libclient/span.h"
 #include "libclient/stats.h"
@@ -280,10 +281,21 @@ static void count_blocks(void)
     }
 }
 
+/* As touched, so that a program that has many of them is seen to grow. */
+static void count_touched(void)
+{
+    struct firstregion_use none = firstregion_no_use(), use = none;
+    char *first = take(1024), *last = take(16);
+    firstregion_add_use(&use, window_slab(window_index(first)));
+    must(use.touched_bytes - none.touched_bytes ==
+         (size_t)(last + 16 - first) + FIRSTBLOCKS_RED_BYTES);
+}
+
 static void the_first_blocks_are_counted(void **state)
 {
     (void)state;
     expect_peace(count_blocks);
+    expect_peace(count_touched);
 }
 
 /* A loop of one malloc and one free is on the fast path after a dozen rounds. */
