@@ -4,12 +4,12 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "libclient/firstblocks.h"
 #include "libclient/glue.h"
 #include "libclient/growth.h"
 #include "libclient/lock.h"
 #include "libclient/probe.h"
 #include "libclient/publish.h"
-#include "libclient/redzone.h"
 #include "libclient/settings.h"
 #include "libclient/span.h"
 #include "libclient/tick.h"
@@ -36,7 +36,8 @@
  */
 #define PART_BYTES ((size_t)16 << 10)
 
-/* Always empty, always full. */
+/* Always empty, always full: of a class that is not small, or not used by the thread as yet, so
+ * that a cache's pages are touched as its classes come to be used. */
 static void *no_stack[2] = {NULL, CACHE_FENCE};
 
 /*
@@ -118,6 +119,8 @@ static void **stack_begin(struct cache *cache, unsigned class, unsigned limit)
 
 static void **stack_bottom(struct cache *cache, unsigned class)
 {
+    if (cache->top[class] == no_stack)
+        return no_stack;
     return stack_begin(cache, class, cache->limit[class]);
 }
 
@@ -152,7 +155,10 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
 {
     void **from = stack_bottom(cache, class), **to = stack_begin(cache, class, limit);
     unsigned count = stack_count(cache, class);
-    from[1 + cache->limit[class]] = NULL;
+    if (from != no_stack)
+        from[1 + cache->limit[class]] = NULL;
+    else if (limit == 0)
+        return;
     if (from != to) {
         bring_in(cache, to);
         memcpy(to, from, (1 + count) * sizeof(*to));
@@ -160,6 +166,15 @@ static void set_limit(struct cache *cache, unsigned class, unsigned limit)
     }
     to[1 + limit] = CACHE_FENCE;
     cache->limit[class] = (uint16_t)limit;
+}
+
+/* An empty one: the next thread's fences are elsewhere. */
+static void drop_stack(struct cache *cache, unsigned class)
+{
+    if (cache->top[class] != no_stack)
+        stack_bottom(cache, class)[1 + cache->limit[class]] = NULL;
+    cache->top[class] = no_stack;
+    cache->limit[class] = 0;
 }
 
 enum age {
@@ -199,15 +214,10 @@ static void set_up(struct cache *cache, unsigned arena)
     cache->arena = (uint8_t)arena;
     cache->scavenge_class = 1;
     for (unsigned class = 0; class < N_CLASSES; class ++) {
-        if (class == CLASS_NONE || class > N_SMALL) {
-            cache->top[class] = no_stack;
+        cache->top[class] = no_stack;
+        if (class == CLASS_NONE || class > N_SMALL)
             continue;
-        }
-        void **bottom = stack_bottom(cache, class);
         size_t batch = BATCH_FIRST_BYTES / sizeclasses[class].block_bytes;
-        *bottom = NULL;
-        cache->top[class] = bottom;
-        set_age(cache, class, AGE_NEW);
         cache->batch[class] = (uint16_t)clamp(batch, 1, (stack_first[class] + 1u) / 2);
     }
     if (!fast_path)
@@ -219,8 +229,6 @@ static void set_up(struct cache *cache, unsigned arena)
 static void publish(struct cache *cache, unsigned class)
 {
     unsigned now = stack_count(cache, class);
-    if (cache->is_watched)
-        now += redzone_n_kept(class);
     /* Relaxed: figures to show; wrapping makes the difference right in either direction. */
     atomic_add_relaxed(&cached_blocks[class], (uint64_t)now - cache->published[class]);
     cache->published[class] = (uint16_t)now;
@@ -251,33 +259,8 @@ static void flush(struct cache *cache, unsigned class, unsigned n)
     publish(cache, class);
 }
 
-/* The class is watched no more: what was kept back comes into its stack, which is young. */
-static void end_watch(struct cache *cache, unsigned class)
-{
-    void *blocks[REDZONE_MAX_BLOCKS];
-    unsigned n_taken, n = redzone_close(class, blocks, &n_taken);
-    if (n == 0)
-        return;
-    set_limit(cache, class, stack_first[class]);
-    if (stack_room(cache, class) < n) { /* in use meanwhile, by a signal handler */
-        span_give(class, blocks, n);
-        return;
-    }
-    memcpy(cache->top[class] + 1, blocks, n * sizeof(*blocks));
-    cache->top[class] += n;
-    cache->taken[class] = (uint16_t)(cache->taken[class] + n_taken);
-    set_age(cache, class, n < n_taken ? AGE_NEW : AGE_RETURNED);
-}
-
-static void end_all_watches(struct cache *cache)
-{
-    for (unsigned class = 1; cache->is_watched && class <= REDZONE_LAST_CLASS; class ++)
-        end_watch(cache, class);
-}
-
 static void flush_all(struct cache *cache)
 {
-    end_all_watches(cache);
     for (unsigned class = 1; class <= N_SMALL; class ++)
         flush(cache, class, stack_count(cache, class));
 }
@@ -307,10 +290,11 @@ static void scavenge(struct cache *cache)
 static void on_thread_exit(void *data)
 {
     struct cache *cache = data;
-    redzone_stop();
+    cache_check_own();
+    firstblocks_stop();
     flush_all(cache);
     for (unsigned class = 1; class <= N_SMALL; class ++)
-        set_limit(cache, class, 0); /* the next thread's fences are elsewhere */
+        drop_stack(cache, class);
     /* Later destructors of this thread may still allocate and free: block by block, without a
      * cache. */
     cache_own = (struct cache *)&cache_none;
@@ -351,11 +335,11 @@ static struct cache *own_cache(void)
     has_begun = true;
     lock_release(&lock);
     if (!is_first || !settings.watch)
-        redzone_stop(); /* before this thread can free or take a block */
+        firstblocks_stop(); /* before this thread can free or take a block */
     if (!cache)
         return NULL;
     set_up(cache, arena);
-    cache->is_watched = is_first;
+    cache->is_first = is_first;
     cache_own = cache;
     /* After cache_own is set: it may allocate. Without a key the cache is lost when its thread
      * ends, nothing else. */
@@ -383,8 +367,6 @@ bool cache_fill(unsigned class, unsigned n)
     struct cache *cache = own_cache();
     if (!cache)
         return false;
-    if (cache->is_watched)
-        end_watch(cache, class);
     if (cache->age[class] != AGE_GROWN)
         set_age(cache, class, AGE_GROWN);
     while (stack_count(cache, class) < n) {
@@ -412,6 +394,8 @@ void cache_prewarm(void)
         return;
     glue_populate_pages(cache, cache_bytes);
     cache->ready_parts = ~0u;
+    if (cache->is_first)
+        firstblocks_prewarm();
 }
 
 unsigned cache_own_arena(void)
@@ -428,24 +412,9 @@ static void count_refill(struct cache *cache, unsigned class, unsigned n)
     publish(cache, class);
 }
 
-/* One of the first blocks of its class, or NULL: the class is watched no more. */
-static void *take_watched(struct cache *cache, unsigned class, size_t n_bytes)
+static void publish_first(unsigned class)
 {
-    void *blocks[REDZONE_MAX_BLOCKS];
-    unsigned n = redzone_wants(class);
-    if (n > 0) {
-        n = span_take(cache->arena, class, blocks, n);
-        if (redzone_open(class, blocks, n))
-            count_refill(cache, class, n);
-        else
-            span_give(class, blocks, n);
-    }
-    void *block = redzone_take(class, n_bytes);
-    if (block)
-        publish(cache, class);
-    else
-        end_watch(cache, class);
-    return block;
+    publish_class(class, cache_cached_blocks(class));
 }
 
 /* Straight from the spans. */
@@ -456,16 +425,18 @@ static void *take_uncached(unsigned arena, unsigned class)
     return span_take(arena, class, &block, 1) ? block : NULL;
 }
 
-void *cache_take_slow(unsigned class, size_t n_bytes)
+void *cache_take_slow(unsigned class, size_t n_bytes, size_t alignment)
 {
     struct cache *cache = own_cache();
     void *block = NULL;
     if (!cache || !is_cached(class))
         return take_uncached(cache ? cache->arena : 0, class);
-    if (cache->is_watched && class <= REDZONE_LAST_CLASS) {
-        block = take_watched(cache, class, n_bytes);
-        if (block)
+    if (cache->is_first) {
+        block = firstblocks_take(class, n_bytes, alignment);
+        if (block) {
+            publish_first(class);
             return block;
+        }
     }
     /* Not empty: the request was above the fast path's sizes, or the cache has just been made. */
     block = *cache->top[class];
@@ -514,13 +485,6 @@ void cache_give_slow(unsigned class, void *block)
         tick();
         return;
     }
-    if (cache->is_watched && class <= REDZONE_LAST_CLASS) {
-        if (redzone_give(class, block)) {
-            publish(cache, class);
-            return;
-        }
-        end_watch(cache, class);
-    }
     if (stack_room(cache, class) == 0 && cache->age[class] != AGE_GROWN)
         grow_up(cache, class, block);
     if (stack_room(cache, class) == 0) {
@@ -532,18 +496,31 @@ void cache_give_slow(unsigned class, void *block)
     *++cache->top[class] = block;
 }
 
-void cache_note_size(unsigned class, const void *block, size_t n_bytes)
+/* Is the calling thread the one that takes the first blocks? If not, they end. */
+static bool owns_first(void)
 {
-    if (cache_own->is_watched)
-        redzone_resize(class, block, n_bytes);
-    else
-        redzone_stop();
+    if (own_cache() && cache_own->is_first)
+        return true;
+    firstblocks_stop();
+    return false;
+}
+
+void cache_give_first(void *block)
+{
+    bool is_own = owns_first();
+    publish_first(firstblocks_give(block, is_own));
+}
+
+void cache_resize_first(const void *block, size_t n_bytes)
+{
+    owns_first();
+    firstblocks_resize(block, n_bytes);
 }
 
 void cache_check_own(void)
 {
-    if (cache_own->is_watched)
-        redzone_check_all();
+    if (cache_own->is_first)
+        firstblocks_check_all();
 }
 
 void cache_disable_fast_path(void)

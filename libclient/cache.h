@@ -14,8 +14,8 @@
  * within a budget of bytes; batches double while refills go on; a stack that sees no refill or
  * flush for a while is halved.
  *
- * The first blocks of the first cache are watched (redzone.h): their stacks are empty and full,
- * too.
+ * The first blocks of the first cache are not from here (firstblocks.h): while a class has none but
+ * these, its stack is empty.
  *
  * At first a stack is young: its limit is no higher than what the thread has taken. When all of
  * that is back, and when more is given than was taken, the stack's blocks are looked at for misuse;
@@ -46,8 +46,8 @@
 struct cache {
     void **top[N_CLASSES]; /* the last block in the stack, or the NULL below it */
     uint8_t arena;
-    bool is_none;    /* the one that holds nothing */
-    bool is_watched; /* the first one of the process: see redzone.h */
+    bool is_none;  /* the one that holds nothing */
+    bool is_first; /* the first one of the process: see firstblocks.h */
     uint8_t class_of_size[CACHE_FAST_MAX_BYTES + 1];
     /* Slow paths only. */
     uint16_t limit[N_SMALL + 1];     /* slots below the fence */
@@ -71,13 +71,14 @@ extern __thread struct cache *cache_own
 void cache_init(unsigned n_arenas);
 
 /* A block of a small class, for a request of n_bytes / back into the stack, when the fast path
- * could not. NULL: out of memory. */
-void *cache_take_slow(unsigned class, size_t n_bytes);
+ * could not. `alignment`: the class's size is a multiple of it. NULL: out of memory. */
+void *cache_take_slow(unsigned class, size_t n_bytes, size_t alignment);
 void cache_give_slow(unsigned class, void *block);
 
-/* A block of a small class was resized in place, to n_bytes; or what is behind its end was lent to
- * the program: then it is to be the whole block's size. */
-void cache_note_size(unsigned class, const void *block, size_t n_bytes);
+/* Of a block of CLASS_FIRST: frees it; it was resized in place, to n_bytes, or what is behind its
+ * end was lent to the program, and that is the whole block's size. Abort on misuse. */
+void cache_give_first(void *block);
+void cache_resize_first(const void *block, size_t n_bytes);
 /* Looks at the first blocks of all, if they are the calling thread's: at exit. Aborts on misuse. */
 void cache_check_own(void);
 
@@ -91,7 +92,7 @@ void cache_flush_own(void);
  * could be. */
 bool cache_fill(unsigned class, unsigned n);
 
-/* Brings in all of the calling thread's cache. */
+/* Brings in all of the calling thread's cache, and the memory for the first blocks. */
 void cache_prewarm(void);
 
 /* The arena that serves the calling thread. */

@@ -56,15 +56,18 @@ void firstregion_add_use(struct firstregion_use *use, const struct superslab *sl
 {
     uint32_t index = (uint32_t)(slab - window.slabs);
     const uint8_t *classes = &window.unit_class[(uintptr_t)window_address(index) >> UNIT_SHIFT];
-    const struct span *spans = &window.spans[(size_t)index * UNITS_PER_SUPERSLAB];
+    size_t first_unit = (size_t)index * UNITS_PER_SUPERSLAB;
     for (unsigned unit = 0; unit < UNITS_PER_SUPERSLAB; unit++) {
         if ((slab->free_units >> unit) & 1)
             continue;
         if (classes[unit] == CLASS_LARGE) {
             add_large_unit(use, slab, unit);
-        } else if (slab->first_unit[unit] == unit) {
+        } else if (classes[unit] == CLASS_FIRST && slab->first_unit[unit] == unit) {
+            use->touched_bytes += FIRSTREGION_STEP_BYTES *
+                                  atomic_load_relaxed(&window_span(first_unit + unit)->n_carved);
+        } else if (classes[unit] != CLASS_FIRST && slab->first_unit[unit] == unit) {
             /* Relaxed: its owner may be carving; this is an estimate. */
-            use->touched_bytes += atomic_load_relaxed(&spans[unit].n_carved) *
+            use->touched_bytes += atomic_load_relaxed(&window_span(first_unit + unit)->n_carved) *
                                   (size_t)sizeclasses[classes[unit]].block_bytes;
         }
     }

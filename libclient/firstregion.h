@@ -30,6 +30,10 @@ void firstregion_outgrow(void);
 /* From so many units on a large block is wide. */
 #define FIRSTREGION_WIDE_UNITS 4u
 
+/* What the first blocks have touched stands in the span entry of their run's first unit, as
+ * n_carved, in steps of so much. */
+#define FIRSTREGION_STEP_BYTES ((size_t)16)
+
 /* How much of a program's memory is in use, as far as it lies in runs. */
 struct firstregion_use {
     size_t touched_bytes;

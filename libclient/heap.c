@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "libclient/cache.h"
+#include "libclient/firstblocks.h"
 #include "libclient/firstlarge.h"
 #include "libclient/firstregion.h"
 #include "libclient/glue.h"
@@ -128,7 +129,7 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
         n_bytes = 1; /* a block of its own, at whatever alignment */
     unsigned class = small_class(n_bytes, alignment);
     if (class != CLASS_NONE)
-        block = cache_take_slow(class, n_asked);
+        block = cache_take_slow(class, n_asked, alignment);
     else if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
         block = allocate_large(n_bytes, alignment, grows, zero);
     else
@@ -183,6 +184,8 @@ void heap_free(void *block)
         large_free(block);
     else if (class == CLASS_HUGE)
         huge_free(block);
+    else if (class == CLASS_FIRST)
+        cache_give_first(block);
     else
         cache_give_slow(class, block);
     errno = saved_errno;
@@ -208,6 +211,8 @@ static size_t usable_of(const void *block)
         return large_usable(block);
     case CLASS_HUGE:
         return huge_usable(block);
+    case CLASS_FIRST:
+        return sizeclasses[firstblocks_class(block)].block_bytes;
     default:
         span_check_block(block, class);
         return sizeclasses[class].block_bytes;
@@ -217,9 +222,8 @@ static size_t usable_of(const void *block)
 size_t heap_usable(const void *block)
 {
     size_t n_bytes = usable_of(block);
-    unsigned class = window_class(block);
-    if (is_small(class))
-        cache_note_size(class, block, n_bytes); /* it may be used, then */
+    if (window_class(block) == CLASS_FIRST)
+        cache_resize_first(block, n_bytes); /* it may be used, then */
     return n_bytes;
 }
 
@@ -273,20 +277,35 @@ static void *resize_by_copy(void *block, size_t n_bytes, size_t usable)
     return there;
 }
 
+/* Of a small block: one that is less than twice too large stays. */
+static bool stays(unsigned class, size_t n_bytes)
+{
+    size_t usable = sizeclasses[class].block_bytes;
+    return n_bytes <= usable && n_bytes > usable / 2;
+}
+
+static void *resize_first(void *block, size_t n_bytes)
+{
+    unsigned class = firstblocks_class(block);
+    if (!stays(class, n_bytes))
+        return resize_by_copy(block, n_bytes, sizeclasses[class].block_bytes);
+    cache_resize_first(block, n_bytes);
+    return block;
+}
+
 void *heap_resize(void *block, size_t n_bytes)
 {
     unsigned class = window_fast_class(block);
     if (check_unlikely(!is_small(class)))
         class = window_class(block);
     if (check_likely(is_small(class))) {
-        size_t usable = sizeclasses[class].block_bytes;
         span_check_block(block, class);
-        /* A block that is less than twice too large stays. */
-        if (check_unlikely(n_bytes > usable || n_bytes <= usable / 2))
-            return resize_by_copy(block, n_bytes, usable);
-        cache_note_size(class, block, n_bytes);
-        return block;
+        return check_likely(stays(class, n_bytes))
+                   ? block
+                   : resize_by_copy(block, n_bytes, sizeclasses[class].block_bytes);
     }
+    if (class == CLASS_FIRST)
+        return resize_first(block, n_bytes);
     size_t usable = usable_of(block);
     void *there = class != CLASS_NONE ? resize_in_kind(block, class, n_bytes) : NULL;
     return there ? there : resize_by_copy(block, n_bytes, usable);
@@ -304,6 +323,8 @@ void *heap_block_start(const void *inside)
     char *run = slab + window_slab(index)->first_unit[window_unit(inside)] * UNIT_BYTES;
     if (class == CLASS_LARGE)
         return run;
+    if (class == CLASS_FIRST)
+        return firstblocks_start(inside);
     size_t offset = (size_t)((const char *)inside - run);
     return run + (size_t)sizeclass_block_index(class, offset) * sizeclasses[class].block_bytes;
 }

@@ -21,7 +21,7 @@ static unsigned units_for(size_t n_bytes)
 
 static struct span *entry_of(const void *block)
 {
-    return &window.spans[window_unit_number(block)];
+    return window_span(window_unit_number(block));
 }
 
 /* The entry of a live block; aborts if `block` is none. */

@@ -4,11 +4,11 @@
  * malloc() works before and after these, too: heap.c initialises what it needs itself.
  */
 #include "libclient/cache.h"
+#include "libclient/firstblocks.h"
 #include "libclient/fork.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
 #include "libclient/next.h"
-#include "libclient/redzone.h"
 #include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/stats.h"
@@ -27,7 +27,7 @@ __attribute__((constructor(101))) static void begin(void)
         cache_disable_fast_path();
     }
     if (!settings.watch)
-        redzone_stop();
+        firstblocks_stop();
     if (settings.foreign_next)
         next_init();
     fork_init();
@@ -35,7 +35,7 @@ __attribute__((constructor(101))) static void begin(void)
         source_prewarm(2);
 }
 
-/* What the calling thread's cache holds may have been misused: see span.h and redzone.h. */
+/* What the calling thread's cache holds may have been misused: see span.h and firstblocks.h. */
 static void check_own_blocks(void)
 {
     cache_check_own();

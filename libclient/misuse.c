@@ -38,6 +38,9 @@ static void describe_place(struct text *text, const void *pointer)
     } else if (class == CLASS_LARGE) {
         text_add(text, " (large block, run ");
         text_add_hex(text, run);
+    } else if (class == CLASS_FIRST) {
+        text_add(text, " (among the first blocks, run ");
+        text_add_hex(text, run);
     } else {
         text_add(text, " (class ");
         text_add_number(text, sizeclass_bytes(class));

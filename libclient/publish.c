@@ -3,6 +3,7 @@
 #include "libclient/publish.h"
 
 #include "common/ledger.h"
+#include "libclient/firstblocks.h"
 #include "libclient/glue.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
@@ -21,8 +22,10 @@ void publish_class(unsigned class, uint64_t n_cached)
     span_stats(class, &n_spans, &n_out);
     struct ledger_class *figures = &ledger->classes[class];
     atomic_store_relaxed(&figures->block_bytes, sizeclasses[class].block_bytes);
-    atomic_store_relaxed(&figures->span_bytes, n_spans * sizeclasses[class].n_units * UNIT_BYTES);
-    atomic_store_relaxed(&figures->out_blocks, n_out);
+    atomic_store_relaxed(&figures->span_bytes,
+                         n_spans * sizeclasses[class].n_units * UNIT_BYTES +
+                             firstblocks_n_taken(class) * sizeclasses[class].block_bytes);
+    atomic_store_relaxed(&figures->out_blocks, n_out + firstblocks_n_live(class));
     atomic_store_relaxed(&figures->cached_blocks, n_cached);
 }
 

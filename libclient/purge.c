@@ -177,14 +177,14 @@ static unsigned worth_pages(enum purge_when when)
 void purge_slab(uint32_t index, enum purge_when when)
 {
     struct runs_look look;
-    struct span *spans = &window.spans[(size_t)index * UNITS_PER_SUPERSLAB];
+    size_t first_unit = (size_t)index * UNITS_PER_SUPERSLAB;
     if (!holes_init() || !runs_look(index, when != PURGE_WHEN_RESTED, &look))
         return;
     unsigned n_pages = (unsigned)__builtin_popcount(look.ripe) * PAGES_PER_UNIT;
     uint32_t ripe_spans = 0;
     for (uint32_t left = look.starts; left; left &= left - 1) {
         unsigned unit = (unsigned)__builtin_ctz(left);
-        unsigned n_here = count_free_pages(&spans[unit], when);
+        unsigned n_here = count_free_pages(window_span(first_unit + unit), when);
         n_pages += n_here;
         ripe_spans |= (uint32_t)(n_here > 0) << unit;
     }
@@ -193,7 +193,7 @@ void purge_slab(uint32_t index, enum purge_when when)
     if (!runs_purge(index, look.ripe, purge_pages))
         return;
     for (uint32_t left = ripe_spans; left; left &= left - 1)
-        purge_span(&spans[__builtin_ctz(left)], when);
+        purge_span(window_span(first_unit + (unsigned)__builtin_ctz(left)), when);
 }
 
 enum piece {

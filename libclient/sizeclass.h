@@ -6,8 +6,8 @@
  * classes and more per doubling save anything: the next one would be 256 KiB, and a large block of
  * four units is no larger. (A program that has not outgrown the first region gets what is above
  * FEW_MAX_BYTES as large blocks: a span of these classes would take a quarter of that SuperSlab.)
- * Class numbers also stand in the window's unit map, where 0 means "not ours" and the two above the
- * small classes mark large and huge blocks.
+ * Class numbers also stand in the window's unit map, where 0 means "not ours" and the three above
+ * the small classes mark large and huge blocks, and the first few of a process.
  */
 #ifndef HAKMEM_LIBCLIENT_SIZECLASS_H
 #define HAKMEM_LIBCLIENT_SIZECLASS_H
@@ -26,7 +26,8 @@
 #define N_SMALL     95u /* classes 1..N_SMALL */
 #define CLASS_LARGE (N_SMALL + 1)
 #define CLASS_HUGE  (N_SMALL + 2)
-#define N_CLASSES   (N_SMALL + 3) /* entries of a table indexed by any class */
+#define CLASS_FIRST (N_SMALL + 3) /* of the blocks of firstblocks.h, whatever their sizes */
+#define N_CLASSES   (N_SMALL + 4) /* entries of a table indexed by any class */
 
 #define SPAN_MAX_BLOCKS (UNIT_BYTES / 16)
 

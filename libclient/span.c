@@ -57,7 +57,7 @@ static inline struct span *span_of(const void *block)
     size_t number = window_unit_number(block);
     size_t unit = number % UNITS_PER_SUPERSLAB;
     unsigned first = window.slabs[number / UNITS_PER_SUPERSLAB].first_unit[unit];
-    return &window.spans[number - unit + first];
+    return window_span(number - unit + first);
 }
 
 /* A span with no block carved yet: not a byte of its memory is touched. */
@@ -69,7 +69,7 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
     if (!run)
         return NULL;
     size_t unit = window_unit_number(run);
-    struct span *span = &window.spans[unit];
+    struct span *span = window_span(unit);
     span->free_blocks =
         size->n_blocks <= SPAN_FEW_BLOCKS ? span->few_blocks : window.bitmaps[unit].words;
     span->n_blocks = size->n_blocks;

@@ -61,7 +61,7 @@ struct bin *span_numbered_bin(unsigned number);
 /* Where a span's units begin. */
 static inline char *span_start(const struct span *span)
 {
-    return (char *)window.base + (size_t)(span - window.spans) * UNIT_BYTES;
+    return (char *)window.base + window_span_unit(span) * UNIT_BYTES;
 }
 
 /*

@@ -8,7 +8,7 @@ uint8_t spanpages_age;
 
 static size_t first_unit(const struct span *span)
 {
-    return (size_t)(span - window.spans);
+    return window_span_unit(span);
 }
 
 static bool is_free(const struct span *span, size_t page)

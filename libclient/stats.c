@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "libclient/cache.h"
+#include "libclient/firstblocks.h"
 #include "libclient/growth.h"
 #include "libclient/holes.h"
 #include "libclient/huge.h"
@@ -25,8 +26,9 @@ void stats_gather_class(unsigned class, struct hak_class_stats *stats)
     if (n_cached > n_out)
         n_cached = n_out; /* read at different moments */
     stats->block_bytes = sizeclasses[class].block_bytes;
-    stats->span_bytes = n_spans * sizeclasses[class].n_units * UNIT_BYTES;
-    stats->live_blocks = n_out - n_cached;
+    stats->span_bytes = n_spans * sizeclasses[class].n_units * UNIT_BYTES +
+                        firstblocks_n_taken(class) * stats->block_bytes;
+    stats->live_blocks = n_out - n_cached + firstblocks_n_live(class);
     stats->cached_blocks = n_cached;
     stats->free_blocks = n_spans * sizeclasses[class].n_blocks - n_out;
 }

@@ -54,17 +54,20 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     size_t bitmaps_bytes = round_up(n_units * sizeof(struct unit_bitmap), 65536);
     size_t window_bytes = superslab_bytes(n_slabs);
     size_t total = map_bytes + slabs_bytes + spans_bytes + bitmaps_bytes + arena_bytes +
-                   window_bytes + 2 * SUPERSLAB_BYTES;
+                   window_bytes + 3 * SUPERSLAB_BYTES;
 
     void *at = glue_reserve(total);
     if (!at)
         return false;
     uintptr_t map = (uintptr_t)at;
-    uintptr_t slabs = round_up(map + map_bytes, 4096);
-    uintptr_t spans = slabs + slabs_bytes;
-    uintptr_t bitmaps = spans + spans_bytes;
-    uintptr_t arena = bitmaps + bitmaps_bytes;
-    uintptr_t base = round_up(arena + arena_bytes, SUPERSLAB_BYTES);
+    uintptr_t arena = round_up(map + map_bytes, 4096);
+    uintptr_t bitmaps = arena + arena_bytes;
+    uintptr_t slabs = bitmaps + bitmaps_bytes + spans_bytes;
+    /* In the midst of what one page of page table is for, where there is room to move. */
+    uintptr_t middle = SUPERSLAB_BYTES / 2;
+    if (flat)
+        slabs = round_up(slabs + middle, SUPERSLAB_BYTES) - middle;
+    uintptr_t base = round_up(slabs + slabs_bytes, SUPERSLAB_BYTES);
 
     if (!glue_make_readable((void *)map, map_bytes)) {
         glue_unreserve(at, total);
@@ -72,7 +75,7 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     }
     window.base = base;
     window.slabs = (struct superslab *)slabs;
-    window.spans = (struct span *)spans;
+    window.spans = (struct span *)slabs - 1;
     window.bitmaps = (struct unit_bitmap *)bitmaps;
     /* Not flat: biased, so that it is indexed alike. The window's part begins within its first
      * page. */
@@ -153,6 +156,24 @@ static bool make_page_range_usable(const void *at, size_t n_bytes)
     return glue_make_usable((void *)begin, end - begin);
 }
 
+/* The lowest address of the entries of spans for so many units. */
+static struct span *lowest_span(size_t first_unit, size_t n_units)
+{
+    return window_span(first_unit + n_units - 1);
+}
+
+/* Slabs and spans. Of the first chunk they lie side by side. */
+static bool make_both_usable(uint32_t first, uint32_t n)
+{
+    size_t n_units = (size_t)n * UNITS_PER_SUPERSLAB;
+    size_t slabs_bytes = n * sizeof(struct superslab), spans_bytes = n_units * sizeof(struct span);
+    const struct span *spans = lowest_span((size_t)first * UNITS_PER_SUPERSLAB, n_units);
+    if (first == 0)
+        return make_page_range_usable(spans, spans_bytes + slabs_bytes);
+    return make_page_range_usable(&window.slabs[first], slabs_bytes) &&
+           make_page_range_usable(spans, spans_bytes);
+}
+
 static bool make_chunk_usable(uint32_t chunk)
 {
     uint32_t first = chunk * CHUNK_SLABS;
@@ -160,15 +181,13 @@ static bool make_chunk_usable(uint32_t chunk)
     size_t first_unit = (size_t)first * UNITS_PER_SUPERSLAB;
     size_t n_units = (size_t)n * UNITS_PER_SUPERSLAB;
     const uint8_t *units = &window.unit_class[(uintptr_t)window_address(first) >> UNIT_SHIFT];
-    return make_page_range_usable(units, n_units) &&
-           make_page_range_usable(&window.slabs[first], n * sizeof(struct superslab)) &&
-           make_page_range_usable(&window.spans[first_unit], n_units * sizeof(struct span)) &&
+    return make_page_range_usable(units, n_units) && make_both_usable(first, n) &&
            make_page_range_usable(&window.bitmaps[first_unit],
                                   n_units * sizeof(struct unit_bitmap));
 }
 
-/* Metadata below these addresses has come in, of the part of the window that is not for blocks that
- * may grow; what there is about those is not much. */
+/* Metadata has come in up to these addresses, of spans down to it, of the part of the window that
+ * is not for blocks that may grow; what there is about those is not much. */
 static struct {
     uintptr_t units, slabs, spans;
 } ready;
@@ -185,6 +204,23 @@ static void bring_in(uintptr_t *ready_end, const void *at, size_t n_bytes)
     *ready_end = end;
 }
 
+/* The first ones: of spans and slabs a page each, side by side. */
+static void bring_in_first_pages(void)
+{
+    ready.slabs = (uintptr_t)window.slabs + 4096;
+    ready.spans = (uintptr_t)window.slabs - 4096;
+    glue_populate((void *)ready.spans, ready.slabs - ready.spans);
+}
+
+static void bring_in_spans(size_t first_unit, size_t n_units)
+{
+    uintptr_t begin = (uintptr_t)lowest_span(first_unit, n_units) & ~(uintptr_t)4095;
+    if (begin >= ready.spans)
+        return;
+    glue_populate((void *)begin, ready.spans - begin);
+    ready.spans = begin;
+}
+
 /* SuperSlabs have been taken: what is about to be written down about them. */
 static void bring_in_metadata(uint32_t first, uint32_t n_slabs)
 {
@@ -194,8 +230,10 @@ static void bring_in_metadata(uint32_t first, uint32_t n_slabs)
         return;
     bring_in(&ready.units, &window.unit_class[(uintptr_t)window_address(first) >> UNIT_SHIFT],
              n_units);
+    if (ready.slabs == 0)
+        bring_in_first_pages();
     bring_in(&ready.slabs, window_slab(first), n_slabs * sizeof(struct superslab));
-    bring_in(&ready.spans, &window.spans[first_unit], n_units * sizeof(struct span));
+    bring_in_spans(first_unit, n_units);
 }
 
 static bool make_metadata_usable(uint32_t first, uint32_t n_slabs)
@@ -285,8 +323,8 @@ static void give_up_slabs(uint32_t first, uint32_t end)
     uint32_t from = chunk * CHUNK_SLABS, to = end / CHUNK_SLABS * CHUNK_SLABS;
     if (from < to) {
         give_up(&window.slabs[from], &window.slabs[to]);
-        give_up(&window.spans[(size_t)from * UNITS_PER_SUPERSLAB],
-                &window.spans[(size_t)to * UNITS_PER_SUPERSLAB]);
+        give_up(window_span((size_t)to * UNITS_PER_SUPERSLAB - 1),
+                window_span((size_t)from * UNITS_PER_SUPERSLAB) + 1);
         give_up(&window.bitmaps[(size_t)from * UNITS_PER_SUPERSLAB],
                 &window.bitmaps[(size_t)to * UNITS_PER_SUPERSLAB]);
     }

@@ -7,18 +7,21 @@
  * reservation holds, in this order,
  *
  *   unit map   one byte per 64 KiB: the size class of the blocks there (CLASS_NONE: not ours)
- *   slabs      struct superslab each
- *   spans      struct span for each unit; used is the one of a span's or a large block's first unit
+ *   arena      memory for thread caches
  *   bitmaps    for each unit, room for a bit per smallest block: the free blocks of a span, where
  *              they are too many for its struct
- *   arena      memory for thread caches
+ *   spans      struct span for each unit, downwards; used is the one of a span's or a large block's
+ *              first unit
+ *   slabs      struct superslab each
  *   window     the SuperSlabs
  *
- * and is made usable in chunks as the window fills. The unit map is flat: it covers the whole user
- * address space, so that free() looks any pointer up with one load and no range check. It is
- * read-only and untouched outside the window's part. Where address space is limited the map covers
- * the window alone; window_fast.shift is then 63, which makes the fast path look at entry 0 or 1 of
- * an empty map and so take the slow path, which does check the range.
+ * and is made usable in chunks as the window fills. Spans go down and slabs go up from one place,
+ * so that what a small program has of both is in two pages in a row, under one page of page table:
+ * each of those costs a process more than the pages that it is for. The unit map is flat: it covers
+ * the whole user address space, so that free() looks any pointer up with one load and no range
+ * check. It is read-only and untouched outside the window's part. Where address space is limited
+ * the map covers the window alone; window_fast.shift is then 63, which makes the fast path look at
+ * entry 0 or 1 of an empty map and so take the slow path, which does check the range.
  *
  * Place in the life of a SuperSlab: mapped (the mapping itself is source.c's).
  */
@@ -138,7 +141,7 @@ struct window {
         high_apart; /* no index from here to the end of its part was ever taken; source.c's lock */
     uint8_t *unit_class; /* indexed by address >> UNIT_SHIFT; only within the window if not flat */
     struct superslab *slabs;
-    struct span *spans;          /* indexed by unit of the window */
+    struct span *spans;          /* of unit 0; see window_span() */
     struct unit_bitmap *bitmaps; /* likewise */
 };
 
@@ -195,6 +198,17 @@ static inline void *window_address(uint32_t index)
 static inline struct superslab *window_slab(uint32_t index)
 {
     return &window.slabs[index];
+}
+
+/* The span's entry for the unit of that number in the window, and back. */
+static inline struct span *window_span(size_t unit)
+{
+    return window.spans - unit;
+}
+
+static inline size_t window_span_unit(const struct span *span)
+{
+    return (size_t)(window.spans - span);
 }
 
 /* The class of the blocks at `pointer`; CLASS_NONE for anything that is not in use by us. */

@@ -54,11 +54,13 @@ for probe in $probes; do
     [ "${hits:-0}" -gt 0 ] || fail "$probe is never passed: $(tail -n 40 "$scratch/out")"
 done
 
-# Its arguments are what they are said to be: the bytes of a block of the class, and how many came.
+# Its arguments are what they are said to be: the bytes of a block of the class, and how many came. (The first few blocks of a
+# class take no refill, unless watching is off.)
 cat >"$scratch/commands" <<GDB
 set startup-with-shell off
 set environment LD_PRELOAD $library
 set environment HAKMEM_CONNECT off
+set environment HAKMEM_CHECK off
 set debuginfod enabled off
 break main
 run

@@ -16,9 +16,9 @@
 #include <string.h>
 
 #include "libclient/cache.h"
+#include "libclient/firstblocks.h"
 #include "libclient/firstregion.h"
 #include "libclient/heap.h"
-#include "libclient/redzone.h"
 #include "libclient/span.h"
 
 static __thread uint64_t n_fast, n_slow;
@@ -84,9 +84,11 @@ static void every_size_below_the_fast_bound_can_be_fast(void **state)
 {
     (void)state;
     for (size_t n_bytes = 0; n_bytes <= CACHE_FAST_MAX_BYTES; n_bytes++) {
-        for (unsigned i = 0; i < REDZONE_MAX_BLOCKS; i++)
-            give(take(n_bytes)); /* the first ones are watched */
-        give(take(n_bytes));     /* leaves at least one block of the class in its stack */
+        void *first; /* the first few of a class are never fast */
+        while (window_class(first = take(n_bytes)) == CLASS_FIRST)
+            give(first);
+        give(first);
+        give(take(n_bytes)); /* leaves at least one block of the class in its stack */
         void *block = cache_take(n_bytes);
         assert_non_null(block);
         assert_int_equal(window_class(block), sizeclass_of(n_bytes));
@@ -136,6 +138,37 @@ static void a_thread_that_only_frees_does_not_hoard(void **state)
     span_stats(class, &n_spans, &n_after);
     assert_int_equal(n_after, 0);
     assert_int_equal(cache_cached_blocks(class), 0);
+}
+
+static void *use_all_classes(void *data)
+{
+    (void)data;
+    void *blocks[N_SMALL + 1];
+    for (int round = 0; round < 3; round++) {
+        for (unsigned class = 1; class <= N_SMALL; class ++)
+            blocks[class] = take(sizeclass_bytes(class));
+        for (unsigned class = 1; class <= N_SMALL; class ++)
+            give(blocks[class]);
+    }
+    /* What was just freed is served again without a slow path: no stack is full or empty that
+     * should not be. */
+    n_slow = 0;
+    for (unsigned class = 1; sizeclass_bytes(class) <= CACHE_FAST_MAX_BYTES; class ++)
+        give(take(sizeclass_bytes(class)));
+    return n_slow == 0 ? data : NULL;
+}
+
+/* A thread gets the cache that another left, with that one's stacks at whatever limits. */
+static void a_cache_serves_one_thread_after_another(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        pthread_t thread;
+        void *ok = NULL;
+        assert_int_equal(pthread_create(&thread, NULL, use_all_classes, &n_slow), 0);
+        pthread_join(thread, &ok);
+        assert_non_null(ok);
+    }
+    (void)state;
 }
 
 static pthread_key_t late_key;
@@ -207,6 +240,7 @@ int main(void)
         cmocka_unit_test(what_is_no_small_block_is_never_cached),
         cmocka_unit_test(a_thread_that_only_frees_does_not_hoard),
         cmocka_unit_test(the_largest_classes_are_not_cached),
+        cmocka_unit_test(a_cache_serves_one_thread_after_another),
         cmocka_unit_test(frees_after_thread_exit_go_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,24 @@ static size_t n_resident(const void *at, size_t n_bytes)
     return n;
 }
 
+/* What is written down about the first units and SuperSlabs is in two pages in a row, for which one
+ * page of page table does; the entries do not overlap, and lead back to their units. */
+static void metadata_begins_in_one_place(void **state)
+{
+    (void)state;
+    enum { N_UNITS = 3 * UNITS_PER_SUPERSLAB };
+    assert_ptr_equal(window_span(0) + 1, window_slab(0));
+    assert_int_equal((uintptr_t)window_span(0) / SUPERSLAB_BYTES,
+                     (uintptr_t)window_slab(2) / SUPERSLAB_BYTES);
+    assert_int_equal(n_resident(window_span(0), sizeof(struct span)), 1);
+    assert_int_equal(n_resident(window_slab(0), sizeof(struct superslab)), 1);
+    for (size_t unit = 0; unit < N_UNITS; unit++) {
+        assert_int_equal(window_span_unit(window_span(unit)), unit);
+        assert_ptr_equal(span_start(window_span(unit)),
+                         (char *)window_address(0) + unit * UNIT_BYTES);
+    }
+}
+
 static void a_large_block_comes_in_as_a_whole(void **state)
 {
     (void)state;
@@ -86,6 +104,7 @@ static void a_span_ends_where_the_program_has_outgrown_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(metadata_begins_in_one_place),
         cmocka_unit_test(a_large_block_comes_in_as_a_whole),
         cmocka_unit_test(blocks_come_in_before_they_are_taken),
         cmocka_unit_test(a_span_ends_where_the_program_has_outgrown_it),

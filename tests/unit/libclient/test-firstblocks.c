@@ -1,7 +1,7 @@
 /*
- * Watched blocks: that what a right program may do with them is never taken for misuse, that what
- * was kept back is given back, and that each kind of misuse is named. A child does what must be
- * stopped, and each test is a process of its own, since a class is watched only once.
+ * The first blocks: that they lie side by side, that what a right program may do with them is never
+ * taken for misuse, that they are counted, and that each kind of misuse is named. A child does what
+ * must be stopped, and what takes blocks: each has a fresh heap.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,9 +19,11 @@
 #include <unistd.h>
 
 #include "libclient/cache.h"
+#include "libclient/firstblocks.h"
+#include "libclient/firstregion.h"
 #include "libclient/heap.h"
-#include "libclient/redzone.h"
 #include "libclient/span.h"
+#include "libclient/stats.h"
 
 static void *take(size_t n_bytes)
 {
@@ -109,7 +111,7 @@ static void use_lent_slack(void)
 
 static void resize_in_place(void)
 {
-    for (unsigned class = 9; class <= REDZONE_LAST_CLASS; class ++) {
+    for (unsigned class = 9; class <= FIRSTBLOCKS_LAST_CLASS; class ++) {
         size_t n_bytes = sizeclass_bytes(class), low = sizeclass_bytes(class - 1) + 1;
         char *block = take(low), *there = heap_resize(block, n_bytes);
         must(there == block);
@@ -180,35 +182,126 @@ static void right_programs_go_on(void **state)
     expect_peace(hand_over_to_another_thread);
 }
 
-/* All that was kept back comes home with the rest. */
-static void nothing_is_left_behind(void)
+/* One of each class, and no class has a span. */
+static void take_one_of_each(void)
 {
     uint64_t n_spans, n_out;
-    for (unsigned class = 1; class <= REDZONE_LAST_CLASS; class ++) {
-        size_t n_bytes = sizeclass_bytes(class);
-        char *first = take(n_bytes), *second = take(n_bytes);
-        give(first);
-        if (class % 2)
-            give(take(n_bytes)), give(take(n_bytes)), give(take(n_bytes));
-        give(second);
-    }
-    cache_flush_own();
-    for (unsigned class = 1; class <= REDZONE_LAST_CLASS; class ++) {
+    char *first = NULL, *last = NULL;
+    size_t n_bytes = 0;
+    for (unsigned class = 1; class <= FIRSTBLOCKS_LAST_CLASS; class ++) {
+        last = take(sizeclass_bytes(class));
+        must(window_class(last) == CLASS_FIRST);
+        first = first ? first : last;
         span_stats(class, &n_spans, &n_out);
-        must(n_out == 0 && cache_cached_blocks(class) == 0);
+        must(n_spans == 0 && n_out == 0);
+        must(last == first + n_bytes);
+        n_bytes += sizeclass_bytes(class) + FIRSTBLOCKS_RED_BYTES;
     }
 }
 
-static void what_was_kept_back_comes_home(void **state)
+/* A class that needs more gets a span, from then on; blocks of others go on to be had. */
+static void take_many_of_one(void)
+{
+    unsigned n_first = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        char *block = take(64);
+        n_first += window_class(block) == CLASS_FIRST;
+        must(window_class(block) == (n_first == i + 1 ? CLASS_FIRST : sizeclass_of(64)));
+    }
+    must(n_first >= 2 && n_first < 50);
+    must(window_class(take(80)) == CLASS_FIRST);
+}
+
+/* There is room for all that every class is to have. */
+static void take_all_of_all(void)
+{
+    unsigned n_least = 8;
+    for (unsigned class = 1; class <= FIRSTBLOCKS_LAST_CLASS; class ++) {
+        unsigned n = 0;
+        while (window_class(take(sizeclass_bytes(class))) == CLASS_FIRST)
+            n++;
+        must(n >= 1 && n <= n_least); /* of larger ones there are fewer */
+        n_least = n;
+    }
+    must(n_least == 1);
+}
+
+static void take_aligned(void)
+{
+    bool zero;
+    for (size_t alignment = 16; alignment <= CACHE_FAST_MAX_BYTES; alignment *= 2) {
+        char *block = heap_allocate(24, alignment, false, &zero);
+        must((uintptr_t)block % alignment == 0);
+        memset(block, 1, 24);
+        give(block);
+    }
+}
+
+static void the_first_blocks_lie_side_by_side(void **state)
 {
     (void)state;
-    expect_peace(nothing_is_left_behind);
+    expect_peace(take_one_of_each);
+    expect_peace(take_many_of_one);
+    expect_peace(take_all_of_all);
+    expect_peace(take_aligned);
 }
 
-/* A loop of one malloc and one free is on the fast path after a handful of rounds. */
+static struct hak_class_stats figures_of(unsigned class)
+{
+    struct hak_class_stats figures;
+    stats_gather_class(class, &figures);
+    return figures;
+}
+
+static void *give_in_thread(void *block)
+{
+    give(block);
+    return NULL;
+}
+
+/* Whoever frees them. */
+static void count_blocks(void)
+{
+    pthread_t thread;
+    for (size_t n_bytes = 16; n_bytes <= 1024; n_bytes *= 2) {
+        unsigned class = sizeclass_of(n_bytes);
+        char *first = take(n_bytes), *second = take(n_bytes);
+        must(window_class(second) == CLASS_FIRST);
+        must(figures_of(class).live_blocks == 2);
+        must(figures_of(class).span_bytes == 2 * n_bytes);
+        give(first);
+        must(figures_of(class).live_blocks == 1);
+        if (n_bytes == 1024)
+            must(pthread_create(&thread, NULL, give_in_thread, second) == 0 &&
+                 pthread_join(thread, NULL) == 0);
+        else
+            give(second);
+        must(figures_of(class).live_blocks == 0);
+        must(cache_cached_blocks(class) == 0);
+    }
+}
+
+/* As touched, so that a program that has many of them is seen to grow. */
+static void count_touched(void)
+{
+    struct firstregion_use none = firstregion_no_use(), use = none;
+    char *first = take(1024), *last = take(16);
+    firstregion_add_use(&use, window_slab(window_index(first)));
+    must(use.touched_bytes - none.touched_bytes ==
+         (size_t)(last + 16 - first) + FIRSTBLOCKS_RED_BYTES);
+}
+
+static void the_first_blocks_are_counted(void **state)
+{
+    (void)state;
+    expect_peace(count_blocks);
+    expect_peace(count_touched);
+}
+
+/* A loop of one malloc and one free is on the fast path after a dozen rounds. */
 static void loop(void)
 {
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 12; i++)
         give(take(200));
     for (int i = 0; i < 100; i++) {
         void *block = cache_take(200);
@@ -232,7 +325,7 @@ static void write_past_the_end(void)
 
 static void write_past_the_block(void)
 {
-    ((char *)take(112))[112 + REDZONE_BYTES - 1] = 1;
+    ((char *)take(112))[112 + FIRSTBLOCKS_RED_BYTES - 1] = 1;
     take(2000);
     _exit(0);
 }
@@ -257,7 +350,7 @@ static void write_before_the_start(void)
 static void write_before_the_second(void)
 {
     take(16);
-    ((char *)take(16))[-(int)REDZONE_BYTES / 2] = 1;
+    ((char *)take(16))[-(int)FIRSTBLOCKS_RED_BYTES / 2] = 1;
     take(2000);
     _exit(0);
 }
@@ -286,9 +379,76 @@ static void free_twice(void)
     _exit(0);
 }
 
-static void free_what_is_kept_back(void)
+static void free_a_red_zone(void)
 {
     give((char *)take(3072) + 3072);
+    _exit(0);
+}
+
+static void free_what_was_never_given_out(void)
+{
+    give((char *)take(3072) + 8192);
+    _exit(0);
+}
+
+static void resize_what_was_freed(void)
+{
+    char *block = take(100);
+    give(block);
+    heap_resize(block, 101);
+    _exit(0);
+}
+
+/* While other classes go on, and the block's own was let go long since. */
+static void free_twice_late(void)
+{
+    char *block = take(100);
+    give(block);
+    for (int i = 0; i < 1000; i++)
+        give(take((size_t)i));
+    give(block);
+    _exit(0);
+}
+
+/* At exit alone: nothing else is done after it. */
+static void write_to_one_that_was_freed_long_ago(void)
+{
+    char *block = take(100);
+    give(block);
+    for (int i = 0; i < 1000; i++)
+        give(take((size_t)i));
+    block[99] = 1;
+}
+
+static void *free_it_too(void *block)
+{
+    give(block);
+    return NULL;
+}
+
+static void free_in_two_threads(void)
+{
+    pthread_t thread;
+    char *block = take(100);
+    if (pthread_create(&thread, NULL, free_it_too, block) != 0)
+        _exit(0);
+    pthread_join(thread, NULL);
+    give(block);
+    _exit(0);
+}
+
+static void *write_past_and_free(void *block)
+{
+    ((char *)block)[112] = 1;
+    give(block);
+    return NULL;
+}
+
+static void free_what_overflowed_in_a_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, write_past_and_free, take(112)) == 0)
+        pthread_join(thread, NULL);
     _exit(0);
 }
 
@@ -310,7 +470,14 @@ static void misuse_is_named_at_once(void **state)
     expect_abort(write_to_a_freed_block, "use after free: written to 0x");
     expect_abort(write_to_a_block_of_nothing, "(byte 0 of the block of 0 bytes at 0x");
     expect_abort(free_twice, "double free of 0x");
-    expect_abort(free_what_is_kept_back, "nothing is allocated at 0x");
+    expect_abort(free_twice, "(byte 0 of the block of 3000 bytes at 0x");
+    expect_abort(free_twice_late, "double free of 0x");
+    expect_abort(free_in_two_threads, "double free of 0x");
+    expect_abort(free_a_red_zone, "nothing is allocated at 0x");
+    expect_abort(free_what_was_never_given_out, "nothing is allocated at 0x");
+    expect_abort(resize_what_was_freed, "double free of 0x");
+    expect_abort(write_to_one_that_was_freed_long_ago, "use after free: written to 0x");
+    expect_abort(free_what_overflowed_in_a_thread, "(byte 112 of the block of 112 bytes at 0x");
     expect_abort(free_the_middle, "invalid free: inside a block: 0x");
 }
 
@@ -320,7 +487,8 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right_programs_go_on),
-        cmocka_unit_test(what_was_kept_back_comes_home),
+        cmocka_unit_test(the_first_blocks_lie_side_by_side),
+        cmocka_unit_test(the_first_blocks_are_counted),
         cmocka_unit_test(watching_ends),
         cmocka_unit_test(misuse_is_named_at_once),
     };
