@@ -50,14 +50,14 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
         return -EINVAL;
     if (!heap_is_ready())
         return -ENOMEM;
+    /* The calling thread's cache is to be there, too; first, so that it takes none of the rest. */
+    cache_prewarm();
     uint32_t n_slabs = (uint32_t)((n_bytes + SUPERSLAB_BYTES - 1) >> SUPERSLAB_SHIFT);
     if (!source_prewarm(n_slabs))
         return -ENOMEM;
     /* No small program, then: what is left of the first region, whose small pages would come in
      * call by call, is for those. */
     firstregion_outgrow();
-    /* The calling thread's cache is to be there, too. */
-    cache_prewarm();
     return 0;
 }
 
