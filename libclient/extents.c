@@ -296,22 +296,32 @@ enum extents_worth extents_worth(uint32_t first)
     return is_stale ? EXTENTS_STALE : EXTENTS_RECLAIMED;
 }
 
+/* False: the daemon is punching it, and that is not to be overridden. */
+static bool pin_one(uint32_t index, bool or_reclaiming)
+{
+    uint32_t *slot = slot_of(window_slab(index));
+    while (slot) {
+        uint32_t seen = ledger_slot_read(slot);
+        enum slab_state state = ledger_word_state(seen);
+        if (state == SLAB_RECLAIMING && !or_reclaiming)
+            return false;
+        /* EMPTY: see disown(). */
+        if (state == SLAB_PINNED || state == SLAB_EMPTY ||
+            ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_PINNED))
+            break;
+    }
+    return true;
+}
+
 /*
  * The daemon must not punch what a child reads, so the slots are pinned before the copy begins. One
- * that it is punching holds no block; whatever the punch leaves of it, nobody relies on.
+ * that it is punching holds no block. It is pinned when the copy is made, whatever the punch leaves
+ * of that: nobody relies on it. Where none could be made the pages are the punch's as before.
  */
 static void pin(uint32_t first, uint32_t n_slabs)
 {
-    for (uint32_t i = first; i < first + n_slabs; i++) {
-        uint32_t *slot = slot_of(window_slab(i));
-        while (slot) {
-            uint32_t seen = ledger_slot_read(slot);
-            /* EMPTY: see disown(). */
-            if (ledger_word_state(seen) == SLAB_PINNED || ledger_word_state(seen) == SLAB_EMPTY ||
-                ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_PINNED))
-                break;
-        }
-    }
+    for (uint32_t i = first; i < first + n_slabs; i++)
+        pin_one(i, false);
 }
 
 static bool is_any_shared(uint32_t first)
@@ -339,6 +349,7 @@ uint32_t extents_convert(uint32_t index)
     size_t offset = superslab_bytes(index - first);
     bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
                    glue_map_copy(at, n_bytes, head->extent_fd, offset);
+    bool is_private = is_copy;
     if (!is_copy) {
         /*
          * The program closed our descriptor (or the kernel is out of mappings), or the pages are
@@ -346,10 +357,13 @@ uint32_t extents_convert(uint32_t index)
          * exact as long as no other thread writes meanwhile; where even that fails, the child gets
          * none of it rather than a share in the parent's.
          */
-        if (!glue_copy_in_place(at, n_bytes))
+        is_private = glue_copy_in_place(at, n_bytes);
+        if (!is_private)
             glue_dont_fork(at, n_bytes);
     }
     for (uint32_t i = index; i < index + n_slabs; i++) {
+        if (!pin_one(i, is_private))
+            continue; /* still shared, still being punched: leased as before */
         window_slab(i)->backing = SUPERSLAB_COPIED;
         /* A page that the daemon was about to punch reads as anything. */
         window_slab(i)->zero = false;

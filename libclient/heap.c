@@ -307,7 +307,9 @@ void *heap_resize(void *block, size_t n_bytes)
     if (class == CLASS_FIRST)
         return resize_first(block, n_bytes);
     size_t usable = usable_of(block);
+    int saved_errno = errno;
     void *there = class != CLASS_NONE ? resize_in_kind(block, class, n_bytes) : NULL;
+    errno = saved_errno; /* a hint that the kernel refused, say */
     return there ? there : resize_by_copy(block, n_bytes, usable);
 }
 

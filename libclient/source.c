@@ -552,7 +552,7 @@ void source_fork_convert(bool is_interrupted)
             /* Counted by backing, which changes. */
             uint32_t end = i + extents_convert(i);
             for (; i < end; i++) {
-                if (bitmap_test(freeslabs.warm, i)) {
+                if (bitmap_test(freeslabs.warm, i) && window_slab(i)->backing != SUPERSLAB_LEASED) {
                     freeslabs.n_warm_leased--;
                     freeslabs.n_warm_private++;
                 }

@@ -72,7 +72,7 @@ def per_call(counts, function):
 
 def steps(runner, settings, library):
     """Instructions per call as the processor executes them."""
-    _, out, _ = runner.launch([os.path.join(runner.bench, "step_count"), "400000", str(STEPPED), *WORKLOAD[1:]],
+    _, out, _ = runner.launch([os.path.join(runner.bench, "step_count"), "2000000", str(STEPPED), *WORKLOAD[1:]],
                               {**settings, "LD_PRELOAD": library}, 120)
     return json.loads(out)
 

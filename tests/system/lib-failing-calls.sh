@@ -4,14 +4,14 @@
 . "$(dirname "$0")/../lib.sh"
 need_library
 program=$programs/prog-failing-calls
-every=${FAILING_CALLS:-30}
+every=${FAILING_CALLS:-60}
 [ "$every" != all ] || every=1
 [ "$(uname -m)" = x86_64 ] || skip "the tracer knows x86-64 alone"
 HAKMEM_CONNECT=off LD_PRELOAD=$library "$program" once 0 "$every" >"$scratch/out" 2>&1 ||
     fail "private memory: $(cat "$scratch/out")"
 cat "$scratch/out"
 daemon_start_warm -o reclaim.idle_ms=20
-for kind in once shared; do
+for kind in once shared map; do
     HAKMEM_SOCKET=$socket HAKMEM_WAIT_US=1000000 LD_PRELOAD=$library "$program" "$kind" 0 "$every" >"$scratch/out" 2>&1 ||
         fail "$kind, with the daemon: $(cat "$scratch/out")"
     cat "$scratch/out"

@@ -1,13 +1,16 @@
 /*
  * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
- * wait and at no other: ppoll(), by which it waits, is defined here.
+ * wait and at no other: ppoll(), by which it waits, is defined here. So is mmap(), to refuse.
  */
 #include "fake-daemon.h"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "libclient/extents.h"
 #include "libclient/heap.h"
 #include "libclient/leases.h"
+#include "libclient/link.h"
 #include "libclient/settings.h"
 #include "libclient/source.h"
 #include "libclient/window.h"
@@ -48,6 +51,17 @@ int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const si
     if (daemon_side && n_answered < n_answers)
         answer();
     return (int)syscall(SYS_ppoll, fds, n, timeout ? &left : NULL, mask, 8);
+}
+
+static bool refuses_mappings;
+
+void *mmap(void *at, size_t n_bytes, int protection, int flags, int fd, off_t offset)
+{
+    if (refuses_mappings) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return (void *)syscall(SYS_mmap, at, n_bytes, protection, flags, fd, offset); /* NOLINT */
 }
 
 /* The requests that are under way or come next get extents of these sizes. */
@@ -97,11 +111,61 @@ static void a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short(void **
     assert_int_equal(source_n_fallbacks(), 0);
 }
 
+static uint32_t *word_of(uint32_t index)
+{
+    return &link_words()->slots[window_slab(index)->slot];
+}
+
+static enum slab_state state_of(uint32_t index)
+{
+    return ledger_word_state(ledger_slot_read(word_of(index)));
+}
+
+static bool daemon_changes(uint32_t index, enum slab_state to)
+{
+    return ledger_slab_change(word_of(index), ledger_slot_read(word_of(index)), LEDGER_DAEMON, to);
+}
+
+/*
+ * At a fork the kernel refuses every copy, while the daemon is punching a free SuperSlab: that one
+ * is not taken until the punch is over, which would take a block's contents.
+ */
+static void what_is_being_punched_is_not_taken_after_a_conversion_that_failed(void **state)
+{
+    (void)state;
+    /* More than an earlier connection may have left. */
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t punched = acquire(SOURCE_FOR_HUGE, 8) + 7, used = punched - 1;
+    source_release(punched, 1);
+    assert_true(extents_is_current(used) && extents_is_current(punched));
+    assert_true(daemon_changes(punched, SLAB_RECLAIMING));
+
+    refuses_mappings = true;
+    source_fork_convert(false);
+    refuses_mappings = false;
+    assert_int_equal(window_slab(used)->backing, SUPERSLAB_COPIED);
+    assert_int_equal(state_of(used), SLAB_PINNED);
+    assert_int_equal(state_of(punched), SLAB_RECLAIMING);
+
+    settings.connect = SETTINGS_CONNECT_OFF;
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_not_equal(acquire(SOURCE_FOR_UNITS, 1), punched);
+    assert_true(daemon_changes(punched, SLAB_RECLAIMED));
+    bool zero, is_taken = false;
+    for (unsigned i = 0; i < 4 && !is_taken; i++) {
+        uint32_t first;
+        assert_true(source_acquire(SOURCE_FOR_UNITS, 1, 1, &first, &zero));
+        is_taken = first == punched;
+    }
+    assert_true(is_taken && zero);
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
         return -1;
     daemon_side = *state;
+    next_slot = 0;
     settings.is_loaded = true;
     settings.connect = SETTINGS_CONNECT_LAZY;
     settings.socket_path = daemon_side->path;
@@ -121,6 +185,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_is_being_punched_is_not_taken_after_a_conversion_that_failed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
