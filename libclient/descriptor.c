@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "libclient/glue.h"
@@ -38,7 +37,7 @@ static int move_high(int fd, uint64_t *n_syscalls)
     if (high < 0 && fd >= FLOOR)
         return fd;
     *n_syscalls += 1;
-    syscall(SYS_close, fd); /* see glue_close() */
+    glue_close_uncounted(fd);
     return high;
 }
 
@@ -50,7 +49,7 @@ bool descriptor_adopt(struct descriptor *descriptor, int fd, uint64_t *n_syscall
         return false;
     *n_syscalls += 1;
     if (glue_stat(fd, &status) < 0) {
-        syscall(SYS_close, fd);
+        glue_close_uncounted(fd);
         return false;
     }
     *descriptor = (struct descriptor){.fd = fd, .dev = status.st_dev, .ino = status.st_ino};
@@ -74,7 +73,7 @@ bool descriptor_release(struct descriptor *descriptor, uint64_t *n_syscalls)
         is_ours = descriptor_is_ours(descriptor, n_syscalls);
         if (is_ours) {
             *n_syscalls += 1;
-            syscall(SYS_close, descriptor->fd);
+            glue_close_uncounted(descriptor->fd);
         }
     }
     descriptor->fd = -1;

@@ -64,9 +64,9 @@ void glue_dont_fork(void *at, size_t n_bytes);
  * threads' writes. */
 bool glue_copy_in_place(void *at, size_t n_bytes);
 
-/* These two are no cancellation points, as libc's functions are: they are called with locks held.
- */
+/* These are no cancellation points, as libc's functions are: they are called with locks held. */
 void glue_close(int fd);
+void glue_close_uncounted(int fd);
 /* fstat(). Not counted here. */
 struct stat;
 int glue_stat(int fd, struct stat *status);
