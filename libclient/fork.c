@@ -134,7 +134,7 @@ static void prepare(void)
     if (depth++ > 0)
         return;
     if (!heap_is_set_up()) {
-        leases_suspend(true); /* the handlers that follow may set it up */
+        leases_suspend(); /* the handlers that follow may set it up */
         return;
     }
     /* A handler that forked in the midst of the conversion would have a child in which half of the
@@ -145,7 +145,7 @@ static void prepare(void)
     holds_all = true;
     publish_count_fork();
     source_fork_convert(is_alone ? n_own > 0 : was_own[SOURCE_LOCK]);
-    leases_suspend(true);
+    leases_suspend();
 }
 
 static void release_all(void)
@@ -163,7 +163,7 @@ static void in_parent(void)
 {
     if (--depth > 0)
         return;
-    leases_suspend(false);
+    leases_resume(false);
     if (!holds_all)
         return;
     holds_all = false;
@@ -193,7 +193,7 @@ static void in_child(void)
 {
     if (--depth > 0)
         return;
-    leases_suspend(false);
+    leases_resume(true);
     if (!holds_all)
         return;
     holds_all = false;

@@ -40,7 +40,8 @@ enum hak_owner hak_owns(const void *pointer);
  * It stays, whether it is used or not, for a minute from the last such call; after that, or once it
  * was used and is free again, it is as any free memory, which goes back to the host when it was not
  * wanted for a second or two. Sooner it goes by hak_trim(), or while the daemon reports memory
- * pressure.
+ * pressure. The minute's end and the pressure are seen when the program next allocates or frees
+ * past its thread's cache: one that sleeps keeps it for so long.
  */
 int hak_ss_prewarm_init(size_t n_bytes);
 

@@ -1,6 +1,7 @@
 /* See leases.h. */
 #include "libclient/leases.h"
 
+#include "common/atomic.h"
 #include "common/check.h"
 #include "libclient/extentfile.h"
 #include "libclient/extents.h"
@@ -13,7 +14,14 @@
 
 struct leases leases;
 static bool is_set_up;
-static bool is_suspended;
+/* Changed by threads that fork, with or without source.c's lock. */
+static uint32_t n_suspensions;
+
+/* Relaxed: who suspends forks next, and what it leases itself is what matters. */
+static bool is_suspended(void)
+{
+    return atomic_load_relaxed(&n_suspensions) > 0;
+}
 
 static void count_leased(uint32_t n_slabs)
 {
@@ -129,7 +137,7 @@ void leases_collect(void)
 {
     struct link_extent arrived[CONN_MAX_FDS];
     size_t n_extents;
-    if (is_suspended)
+    if (is_suspended())
         return;
     enum link_result result = link_collect(arrived, &n_extents);
     extents_sync();
@@ -191,14 +199,22 @@ size_t leases_return(uint32_t n_wanted)
     return n_bytes;
 }
 
-void leases_suspend(bool suspended)
+void leases_suspend(void)
 {
-    is_suspended = suspended;
+    atomic_add_relaxed(&n_suspensions, 1);
+}
+
+void leases_resume(bool is_child)
+{
+    if (is_child)
+        atomic_store_relaxed(&n_suspensions, 0);
+    else
+        atomic_sub_relaxed(&n_suspensions, 1);
 }
 
 bool leases_may_ask(void)
 {
-    return !is_suspended && settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
+    return !is_suspended() && settings.is_loaded && settings.connect != SETTINGS_CONNECT_OFF;
 }
 
 uint32_t leases_piece(uint32_t n_slabs, uint32_t *n_whole)

@@ -51,9 +51,13 @@ uint32_t leases_piece(uint32_t n_slabs, uint32_t *n_whole);
 /* Takes in what has come by now, of itself or asked for before. */
 void leases_collect(void);
 
-/* While suspended, nothing is asked for nor taken in: it would be shared with a child that is about
- * to be forked. */
-void leases_suspend(bool suspended);
+/*
+ * From one to the other nothing is asked for nor taken in: it would be shared with a child that is
+ * about to be forked. Counted, as threads may fork at the same time; in a child the only one is its
+ * own. Any thread, no lock needed.
+ */
+void leases_suspend(void);
+void leases_resume(bool is_child);
 
 /* Asks ahead of need, without waiting, if there is little left. */
 bool leases_look_ahead_is_due(void);

@@ -11,6 +11,7 @@
 
 #include "common/superslab.h"
 #include "libclient/leases.h"
+#include "libclient/settings.h"
 
 #define SLABS_OF_MIB(n) ((uint32_t)((n) / 2))
 
@@ -80,12 +81,32 @@ static void a_row_is_made_of_few_pieces(void **state)
     }
 }
 
+/* Two threads fork at once: the first to be through does not let the other one's child share what
+ * comes. And the child that has a thread less has none too few. */
+static void every_fork_suspends(void **state)
+{
+    (void)state;
+    settings.is_loaded = true;
+    settings.connect = SETTINGS_CONNECT_LAZY;
+    assert_true(leases_may_ask());
+    leases_suspend();
+    leases_suspend();
+    leases_resume(false);
+    assert_false(leases_may_ask());
+    leases_resume(false);
+    assert_true(leases_may_ask());
+    leases_suspend();
+    leases_suspend();
+    leases_resume(true);
+    assert_true(leases_may_ask());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_tail_is_bounded),         cmocka_unit_test(a_first_lease_is_small),
         cmocka_unit_test(growing_takes_few_requests),  cmocka_unit_test(a_step_is_an_extent_or_two),
-        cmocka_unit_test(a_row_is_made_of_few_pieces),
+        cmocka_unit_test(a_row_is_made_of_few_pieces), cmocka_unit_test(every_fork_suspends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
