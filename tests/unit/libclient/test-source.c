@@ -160,6 +160,26 @@ static void what_is_being_punched_is_not_taken_after_a_conversion_that_failed(vo
     assert_true(is_taken && zero);
 }
 
+/* What cannot be mapped goes back to the daemon, which is not asked for more at once. */
+static void what_cannot_be_mapped_is_returned(void **state)
+{
+    (void)state;
+    will_answer(1, (const uint32_t[]){8});
+    acquire(SOURCE_FOR_HUGE, 8);
+
+    will_answer(2, (const uint32_t[]){1, 16});
+    refuses_mappings = true;
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 16);
+    refuses_mappings = false;
+    assert_int_equal(window_slab(first)->backing, SUPERSLAB_PRIVATE);
+    assert_int_equal(n_answered, 1);
+    assert_int_equal(leases.unmappable, 1);
+    const Hakmem__Request *request = fake_read(daemon_side);
+    assert_int_equal(request->body_case, HAKMEM__REQUEST__BODY_RETURN_EXTENTS);
+    assert_int_equal(request->return_extents->n_extent_ids, 1);
+    assert_true(request->return_extents->extent_ids[0] == next_id - 1);
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
@@ -187,6 +207,7 @@ int main(void)
             a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             what_is_being_punched_is_not_taken_after_a_conversion_that_failed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
