@@ -57,7 +57,7 @@ EXPORT int hak_ss_prewarm_init(size_t n_bytes)
         return -ENOMEM;
     /* No small program, then: what is left of the first region, whose small pages would come in
      * call by call, is for those. */
-    firstregion_outgrow();
+    firstregion_leave();
     return 0;
 }
 

@@ -9,13 +9,18 @@
 /* Large blocks elsewhere count for less: they say little about the small ones. */
 #define LARGE_DIVISOR 4u
 /* Units of large blocks that are put into small pages. */
-#define FEW_LARGE_UNITS 4u
+#define FEW_LARGE_UNITS 6u
 #define MAX_WIDE_UNITS  UNITS_PER_SUPERSLAB
 /* SuperSlabs for what spreads little over many classes: address space and page tables, not memory.
  */
 #define MAX_FURTHER 3u
+/* From so many on a heap is not small, and another 2 MiB do not matter. */
+#define SMALL_HEAP_SLABS 8u
+/* Smaller blocks come in numbers, and what is left of a huge page is soon theirs. */
+#define SCARCE_BYTES 2048u
 
 static uint8_t is_outgrown;
+static uint8_t is_left;    /* for good, by what the program says */
 static uint32_t n_further; /* SuperSlabs after the first */
 
 bool firstregion_is_outgrown(void)
@@ -28,12 +33,16 @@ void firstregion_outgrow(void)
     atomic_store_relaxed(&is_outgrown, 1); /* a hint */
 }
 
+void firstregion_leave(void)
+{
+    atomic_store_relaxed(&is_left, 1); /* likewise */
+    firstregion_outgrow();
+}
+
 struct firstregion_use firstregion_no_use(void)
 {
     size_t n_bytes = firstlarge_live_bytes();
-    return (struct firstregion_use){.touched_bytes = n_bytes / LARGE_DIVISOR,
-                                    .n_large_units =
-                                        (unsigned)((n_bytes + UNIT_BYTES - 1) >> UNIT_SHIFT)};
+    return (struct firstregion_use){.touched_bytes = n_bytes / LARGE_DIVISOR};
 }
 
 static void add_large_unit(struct firstregion_use *use, const struct superslab *slab, unsigned unit)
@@ -89,10 +98,20 @@ static bool is_small_enough(unsigned n_units, unsigned class, const struct first
                                             : use->n_wide_units + n_units <= MAX_WIDE_UNITS;
 }
 
+bool firstregion_suits(unsigned class, bool grows, uint32_t n_carved)
+{
+    return class != CLASS_LARGE && !grows && n_carved < SMALL_HEAP_SLABS &&
+           sizeclasses[class].block_bytes >= SCARCE_BYTES && !atomic_load_relaxed(&is_left);
+}
+
+bool firstregion_has_room(void)
+{
+    return n_further < MAX_FURTHER;
+}
+
 bool firstregion_may_extend(unsigned n_units, unsigned class, const struct firstregion_use *use)
 {
-    return !firstregion_is_outgrown() && n_further < MAX_FURTHER &&
-           is_small_enough(n_units, class, use);
+    return firstregion_has_room() && is_small_enough(n_units, class, use);
 }
 
 void firstregion_extend(void)
@@ -103,7 +122,7 @@ void firstregion_extend(void)
 uint32_t firstregion_eligible_units(const struct superslab *slab, unsigned n_units, unsigned class,
                                     bool grows, const struct firstregion_use *use)
 {
-    if (!grows)
+    if (!grows && !atomic_load_relaxed(&is_left))
         return slab->free_units;
     if (firstregion_is_outgrown())
         return slab->free_units & (slab->dirty_units | slab->purged_units);

@@ -26,6 +26,8 @@
 /* Has the program ever outgrown it, or is it about to? A hint, without a lock. */
 bool firstregion_is_outgrown(void);
 void firstregion_outgrow(void);
+/* The same, of a program that says so, and has memory ready: not even first spans go there. */
+void firstregion_leave(void);
 
 /* From so many units on a large block is wide. */
 #define FIRSTREGION_WIDE_UNITS 4u
@@ -47,7 +49,12 @@ void firstregion_add_use(struct firstregion_use *use, const struct superslab *sl
 /* Has little been touched as yet? */
 bool firstregion_is_sparse(const struct firstregion_use *use);
 
-/* May one more SuperSlab belong to it, for such a request? One more does. */
+/* Is it for such a request even in a program that has outgrown it: for the first span of a class,
+ * of which little may ever be touched, while the heap is small, n_carved SuperSlabs? */
+bool firstregion_suits(unsigned class, bool grows, uint32_t n_carved);
+/* May one more SuperSlab belong to it? One more does. And for such a request of a program that has
+ * not outgrown it? */
+bool firstregion_has_room(void);
 bool firstregion_may_extend(unsigned n_units, unsigned class, const struct firstregion_use *use);
 void firstregion_extend(void);
 

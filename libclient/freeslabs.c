@@ -11,15 +11,19 @@ void freeslabs_put_warm(uint32_t index)
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_FREE;
     bitmap_set(freeslabs.warm, index);
-    if (slab->backing == SUPERSLAB_LEASED)
+    if (slab->backing == SUPERSLAB_LEASED) {
         freeslabs.n_warm_leased++;
-    else
-        freeslabs.n_warm_private++;
+        return;
+    }
+    freeslabs.n_warm_private++;
+    if (!slab->zero)
+        bitmap_set(freeslabs.used, index);
 }
 
 static void remove_warm(uint32_t index)
 {
     bitmap_clear(freeslabs.warm, index);
+    bitmap_clear(freeslabs.used, index);
     if (window_slab(index)->backing == SUPERSLAB_LEASED)
         freeslabs.n_warm_leased--;
     else
@@ -62,6 +66,7 @@ void freeslabs_remove(uint32_t index)
 static uint64_t *set_of(enum freeslabs_set which)
 {
     return which == FREESLABS_WARM   ? freeslabs.warm
+           : which == FREESLABS_USED ? freeslabs.used
            : which == FREESLABS_COLD ? freeslabs.cold
                                      : freeslabs.sparse;
 }
@@ -113,7 +118,7 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
             if (!window_slab(i)->is_kept)
                 extents_deactivate(i);
         }
-        if (which == FREESLABS_WARM) {
+        if (which == FREESLABS_WARM || which == FREESLABS_USED) {
             remove_warm(at + n_taken);
             freeslabs_put_cold(at + n_taken);
         } else {

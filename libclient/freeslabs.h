@@ -6,8 +6,10 @@
  *   cold   pages gone: reclaimed by the daemon, or private and purged; most read as zero
  *   sparse pages gone, private and in small pages (sparse.h); they read as zero
  *
- * An index is in at most one of the three, and then its kind is SUPERSLAB_FREE. All under
- * source.c's lock.
+ * An index is in at most one of the three, and then its kind is SUPERSLAB_FREE. Of the warm ones
+ * those are used as well that are private and have been handed out before, so that the program has
+ * touched them, or that cost nothing until it does. (What is leased is resident on the host,
+ * touched or not; there long rows are worth more.) All under source.c's lock.
  *
  * Place in the life of a SuperSlab: emptied -> warm; found RECLAIMED -> cold; taken again.
  */
@@ -26,6 +28,7 @@ struct freeslabs {
      */
     int32_t n_warm_leased, n_warm_private, n_cold, n_sparse;
     uint64_t warm[BITMAP_WORDS(WINDOW_MAX_SLABS)];
+    uint64_t used[BITMAP_WORDS(WINDOW_MAX_SLABS)]; /* part of the warm ones */
     uint64_t cold[BITMAP_WORDS(WINDOW_MAX_SLABS)];
     uint64_t sparse[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 };
@@ -34,7 +37,7 @@ struct freeslabs {
  * private. */
 extern struct freeslabs freeslabs __attribute__((visibility("hidden")));
 
-enum freeslabs_set { FREESLABS_WARM, FREESLABS_COLD, FREESLABS_SPARSE };
+enum freeslabs_set { FREESLABS_WARM, FREESLABS_USED, FREESLABS_COLD, FREESLABS_SPARSE };
 
 void freeslabs_put_warm(uint32_t index);
 void freeslabs_put_cold(uint32_t index);

@@ -321,27 +321,43 @@ static bool is_wide(const struct request *request)
     return request->class == CLASS_LARGE && request->n_units >= FIRSTREGION_WIDE_UNITS;
 }
 
-static void *allocate(struct request *request, struct taken *taken)
+/* Among the SuperSlabs there are. *is_few: NULL, and one more of the first region is to serve. */
+static void *find(struct request *request, struct taken *taken, bool *is_few)
 {
-    lock_acquire(&lock);
-    enum among first = AMONG_ALL;
+    void *run = NULL;
+    *is_few = false;
     if (!firstregion_is_outgrown()) {
         request->use = count_use();
         /* Of a class's first span little may ever be touched, nor of a wide block; to what else
          * grows, the rest of a huge page, which is there anyway, costs nothing. */
-        first = request->grows && !is_wide(request) ? AMONG_OTHERS : AMONG_FIRST_REGION;
+        enum among first = request->grows && !is_wide(request) ? AMONG_OTHERS : AMONG_FIRST_REGION;
+        run = take_anywhere(request, first, taken);
+        if (!run)
+            run = take_anywhere(request, AMONG_ALL, taken);
+        *is_few = !run && firstregion_may_extend(request->n_units, request->class, &request->use);
+        return run;
     }
-    void *run = take_anywhere(request, first, taken);
-    if (!run && first != AMONG_ALL)
-        run = take_anywhere(request, AMONG_ALL, taken);
-    bool is_few = !run && firstregion_may_extend(request->n_units, request->class, &request->use);
+    if (firstregion_suits(request->class, request->grows, n_carved)) {
+        run = take_anywhere(request, AMONG_FIRST_REGION, taken);
+        *is_few = !run && firstregion_has_room();
+    }
+    return run || *is_few ? run : take_anywhere(request, AMONG_ALL, taken);
+}
+
+static void *allocate(struct request *request, struct taken *taken)
+{
+    bool is_few;
+    lock_acquire(&lock);
+    void *run = find(request, taken, &is_few);
     lock_release(&lock);
     if (run)
         return run;
 
     uint32_t index;
     bool is_zero, is_small = false;
-    bool ok = is_few && source_acquire_few(is_wide(request), &index, &is_zero, &is_small);
+    /* What shows that the program grows is worth a lease. */
+    bool unshared = is_wide(request) || !request->grows;
+    bool ok = is_few && source_acquire_few(unshared, &index, &is_zero, &is_small);
     if (!ok && !source_acquire(SOURCE_FOR_UNITS, 1, 1, &index, &is_zero)) {
         lock_acquire(&lock);
         run = take_anywhere(request, AMONG_WHATEVER, taken);

@@ -129,6 +129,16 @@ static bool acquire_former_sparse(uint32_t n_slabs, uint32_t align, uint32_t *fi
     return ok;
 }
 
+/* Of units rather one that the program has touched before: it is there anyway, and another would
+ * come on top of it. More than one in a row: source_acquire() purges others in their place. */
+static bool take_warm(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
+                      bool *zero)
+{
+    return (want == SOURCE_FOR_UNITS &&
+            freeslabs_take(FREESLABS_USED, n_slabs, align, first, zero)) ||
+           freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero);
+}
+
 static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uint32_t *first,
                     bool *zero)
 {
@@ -137,7 +147,7 @@ static bool acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     if (want == SOURCE_FOR_SPARSE && acquire_sparse(n_slabs, align, first, zero))
         return true;
     if (want != SOURCE_FOR_GROWTH) {
-        if (freeslabs_take(FREESLABS_WARM, n_slabs, align, first, zero))
+        if (take_warm(want, n_slabs, align, first, zero))
             return true;
         if (leases_have_much_cold() && freeslabs_take(FREESLABS_COLD, n_slabs, align, first, zero))
             return true;
@@ -213,9 +223,10 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
 {
     sigset_t signals;
     lock_acquire(&lock);
-    bool ok = want != SOURCE_FOR_GROWTH && !link_is_pending() && !age_is_due() &&
-              freeslabs_take(want == SOURCE_FOR_SPARSE ? FREESLABS_SPARSE : FREESLABS_WARM, n_slabs,
-                             align, first, zero);
+    bool ok =
+        want != SOURCE_FOR_GROWTH && !link_is_pending() && !age_is_due() &&
+        (want == SOURCE_FOR_SPARSE ? freeslabs_take(FREESLABS_SPARSE, n_slabs, align, first, zero)
+                                   : take_warm(want, n_slabs, align, first, zero));
     bool must_look_ahead = leases_look_ahead_is_due();
     if (!ok || must_look_ahead) {
         glue_block_signals(&signals);
@@ -233,27 +244,45 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
     return ok;
 }
 
+static bool take_few(bool unshared, uint32_t *index, bool *zero)
+{
+    return unshared ? freeslabs_take(FREESLABS_USED, 1, 1, index, zero)
+                    : take_warm(SOURCE_FOR_UNITS, 1, 1, index, zero);
+}
+
+/* Under the lock, signals blocked. */
+static bool acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_small)
+{
+    *is_small = false;
+    if (link_is_pending())
+        leases_collect();
+    if (take_few(unshared, index, zero))
+        return true;
+    if (!unshared && leases_may_ask()) {
+        while (leases_ask(1, true)) {
+            if (take_few(unshared, index, zero)) {
+                leases_look_ahead();
+                return true;
+            }
+        }
+        count_fallback(1);
+    }
+    return *is_small = *zero = private_map(PRIVATE_SMALL_PAGES, 1, 1, index);
+}
+
 bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_small)
 {
     sigset_t signals;
     *is_small = false;
     lock_acquire(&lock);
-    glue_block_signals(&signals);
-    if (link_is_pending())
-        leases_collect();
-    bool ok = freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
-    if (!ok && !unshared && leases_may_ask()) {
-        while (!ok && leases_ask(1, true))
-            ok = freeslabs_take(FREESLABS_WARM, 1, 1, index, zero);
-        if (!ok)
-            count_fallback(1);
+    bool ok = !link_is_pending() && !age_is_due() && !leases_look_ahead_is_due() &&
+              take_few(unshared, index, zero);
+    if (!ok) {
+        glue_block_signals(&signals);
+        ok = acquire_few(unshared, index, zero, is_small);
+        age();
+        glue_restore_signals(&signals);
     }
-    if (!ok)
-        ok = *zero = *is_small = private_map(PRIVATE_SMALL_PAGES, 1, 1, index);
-    if (ok && !*is_small)
-        leases_look_ahead();
-    age();
-    glue_restore_signals(&signals);
     if (ok)
         window_slab(*index)->zero = false;
     lock_release(&lock);
@@ -529,6 +558,7 @@ bool source_init(void)
     extents_set_private(FIRST_INDEX);
     window_slab(FIRST_INDEX)->is_untouched = false; /* brought in bit by bit */
     freeslabs_put_warm(FIRST_INDEX);
+    bitmap_set(freeslabs.used, FIRST_INDEX); /* costs no more than what is touched of it */
     private_count(1);
     return true;
 }

@@ -47,8 +47,8 @@ bool source_acquire(enum source_want want, uint32_t n_slabs, uint32_t align, uin
                     bool *zero);
 /*
  * One SuperSlab to carve, for a program that touches little: a warm one, a leased one, or else
- * private memory in small pages, *is_small. `unshared`: of small pages rather than leased. False:
- * out of memory.
+ * private memory in small pages, *is_small. `unshared`: of small pages rather than one that it
+ * would be the first to touch. False: out of memory.
  */
 bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_small);
 /* Gives them back; no system call but what ageing brings. The caller has cleared their entries in

@@ -8,15 +8,14 @@ for wait_us in 500000 1; do
     under_hakmem env HAKMEM_WAIT_US=$wait_us "$programs/prog-prewarm" 33554432 >"$scratch/out" 2>"$scratch/err" ||
         fail "HAKMEM_WAIT_US=$wait_us: $(cat "$scratch/out" "$scratch/err")"
     grep -q '^leased 1$' "$scratch/out" || fail "HAKMEM_WAIT_US=$wait_us: not leased: $(cat "$scratch/out" "$scratch/err")"
-    # At most once a second the library looks whether the daemon is still there. Two calls are those of a first span in the
-    # first SuperSlab, whose pages are small: this program had not allocated before.
+    # At most once a second the library looks whether the daemon is still there.
     n_calls=$(sed -n 's/^syscalls //p' "$scratch/out")
-    [ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2 + 2))" ] || fail "HAKMEM_WAIT_US=$wait_us: $n_calls system calls after prewarming"
+    [ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2))" ] || fail "HAKMEM_WAIT_US=$wait_us: $n_calls system calls after prewarming"
     expect_stats "$scratch/err" private_bytes -le 2097152
 done
 under_private "$programs/prog-prewarm" 33554432 >"$scratch/out" 2>"$scratch/err" || fail "alone: $(cat "$scratch/err")"
 n_calls=$(sed -n 's/^syscalls //p' "$scratch/out")
-[ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2 + 2))" ] || fail "alone: $n_calls system calls after prewarming"
+[ "$n_calls" -le "$(($(sed -n 's/^seconds //p' "$scratch/out") * 2))" ] || fail "alone: $n_calls system calls after prewarming"
 
 # Memory that waits for its use is not idle: the daemon, which here takes what is so at once, leaves it alone.
 daemon_stop

@@ -30,4 +30,5 @@ within tar cf /dev/null "$tests/system"
 within awk 'BEGIN { for (i = 0; i < 20000; i++) a[i] = i }'
 within sqlite3 :memory: 'select 1'
 within git --version
+within perl -e 1
 [ "$n_programs" -ge 5 ] || fail "only $n_programs programs are here"

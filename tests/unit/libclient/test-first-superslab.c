@@ -71,7 +71,24 @@ static void blocks_come_in_before_they_are_taken(void **state)
     assert_true(runs_is_in_first_region(span));
     assert_int_equal(n_resident(span, UNIT_BYTES), UNIT_BYTES / PAGE / 4);
     assert_int_equal(span_take(0, class, blocks + 1, N - 1), N - 1);
-    assert_true(n_resident(span, UNIT_BYTES) >= N * BYTES / PAGE);
+    assert_int_equal(n_resident(span, UNIT_BYTES), UNIT_BYTES / PAGE);
+    span_give(class, blocks, N);
+}
+
+static void what_comes_in_doubles(void **state)
+{
+    (void)state;
+    enum { BYTES = 1280, N = UNIT_BYTES / BYTES };
+    unsigned class = sizeclass_of(BYTES);
+    void *blocks[N];
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(span_take(0, class, blocks + i, 1), 1);
+        char *span = (char *)((uintptr_t)blocks[0] & ~(UNIT_BYTES - 1));
+        unsigned n_needed = ((i + 1) * BYTES + PAGE - 1) / PAGE, n = UNIT_BYTES / PAGE / 4;
+        while (n < n_needed)
+            n *= 2;
+        assert_int_equal(n_resident(span, UNIT_BYTES), n);
+    }
     span_give(class, blocks, N);
 }
 
@@ -80,11 +97,11 @@ static void blocks_come_in_before_they_are_taken(void **state)
 static void a_span_ends_where_the_program_has_outgrown_it(void **state)
 {
     (void)state;
-    enum { N = 5, N_READY = 3, N_FIRST_SPAN = 6 }; /* three in one unit */
+    enum { N = 5, N_READY = 1, N_HALF = 3, N_FIRST_SPAN = 6 }; /* three in one unit */
     unsigned class = sizeclass_of(20000), other = sizeclass_of(18000);
-    void *blocks[N_FIRST_SPAN + N], *others[N_READY + 1];
+    void *blocks[N_FIRST_SPAN + N], *others[N_HALF + 1];
     assert_int_equal(sizeclasses[class].n_blocks, N_FIRST_SPAN);
-    assert_int_equal(sizeclasses[other].n_blocks / 2, N_READY);
+    assert_int_equal(sizeclasses[other].n_blocks / 2, N_HALF);
     assert_int_equal(span_take(0, class, blocks, N_FIRST_SPAN), N_FIRST_SPAN);
     assert_int_equal(span_take(0, class, blocks + N_FIRST_SPAN, 1), 1);
     assert_int_equal(span_take(0, other, others, 1), 1);
@@ -93,12 +110,12 @@ static void a_span_ends_where_the_program_has_outgrown_it(void **state)
         assert_int_equal(span_take(0, class, blocks + i, 1), 1);
     for (unsigned i = 0; i < N_FIRST_SPAN + N; i++)
         assert_int_equal(runs_is_in_first_region(blocks[i]), i < N_FIRST_SPAN + N_READY);
-    for (unsigned i = 1; i < N_READY + 1; i++)
+    for (unsigned i = 1; i < N_HALF + 1; i++)
         assert_int_equal(span_take(0, other, others + i, 1), 1);
-    for (unsigned i = 0; i < N_READY + 1; i++)
+    for (unsigned i = 0; i < N_HALF + 1; i++)
         assert_true(runs_is_in_first_region(others[i]));
     span_give(class, blocks, N_FIRST_SPAN + N);
-    span_give(other, others, N_READY + 1);
+    span_give(other, others, N_HALF + 1);
 }
 
 int main(void)
@@ -107,6 +124,7 @@ int main(void)
         cmocka_unit_test(metadata_begins_in_one_place),
         cmocka_unit_test(a_large_block_comes_in_as_a_whole),
         cmocka_unit_test(blocks_come_in_before_they_are_taken),
+        cmocka_unit_test(what_comes_in_doubles),
         cmocka_unit_test(a_span_ends_where_the_program_has_outgrown_it),
     };
     return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;

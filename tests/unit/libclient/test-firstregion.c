@@ -40,7 +40,7 @@ static void many_classes_stay_in_small_pages(void **state)
 static void large_blocks_go_elsewhere_alone(void **state)
 {
     (void)state;
-    enum { N = 6, FEW = 4 };
+    enum { N = 8, FEW = 6 };
     bool zero;
     for (unsigned i = 0; i < N; i++) {
         void *block = heap_allocate(UNIT_BYTES, UNIT_BYTES, false, &zero);
@@ -97,6 +97,22 @@ static void much_that_is_touched_outgrows_it(void **state)
     assert_false(runs_is_in_first_region(block));
 }
 
+/* Of a class that a grown program begins with a few blocks may be all that it ever uses; but a heap
+ * that is large has room for them. */
+static void first_spans_stay_in_it_while_the_heap_is_small(void **state)
+{
+    (void)state;
+    void *block;
+    unsigned class = sizeclass_of(9000);
+    assert_true(firstregion_is_outgrown());
+    assert_int_equal(span_take(0, class, &block, 1), 1);
+    assert_true(runs_is_in_first_region(block));
+    assert_true(firstregion_suits(class, false, 4));
+    assert_false(firstregion_suits(class, false, 100));
+    assert_false(firstregion_suits(class, true, 4));
+    assert_false(firstregion_suits(CLASS_LARGE, false, 4));
+}
+
 /* On huge pages a span of many units for one block would be a waste. */
 static void rare_blocks_take_no_span(void **state)
 {
@@ -119,14 +135,26 @@ static void rare_blocks_take_no_span(void **state)
     assert_ptr_equal(heap_resize(blocks[0], BYTES / 4), blocks[0]);
 }
 
+/* By a program that says how much it will need. */
+static void what_is_left_gets_nothing_new(void **state)
+{
+    (void)state;
+    void *block;
+    firstregion_leave();
+    assert_int_equal(span_take(0, sizeclass_of(11000), &block, 1), 1);
+    assert_false(runs_is_in_first_region(block));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_classes_stay_in_small_pages),
-        cmocka_unit_test(large_blocks_go_elsewhere_alone),
         cmocka_unit_test(wide_blocks_stay_untouched),
+        cmocka_unit_test(large_blocks_go_elsewhere_alone),
         cmocka_unit_test(much_that_is_touched_outgrows_it),
+        cmocka_unit_test(first_spans_stay_in_it_while_the_heap_is_small),
         cmocka_unit_test(rare_blocks_take_no_span),
+        cmocka_unit_test(what_is_left_gets_nothing_new),
     };
     return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -61,6 +61,25 @@ static void long_rows_stay_whole(void **state)
     source_trim(0);
 }
 
+/* What is free and has been touched serves before what never was, wherever the two lie. */
+static void what_was_used_serves_first(void **state)
+{
+    (void)state;
+    bool zero;
+    uint32_t row = acquire(SOURCE_FOR_HUGE, N_TAKEN, &zero);
+    uint32_t fresh = row + 2, used = row + 7;
+    window_slab(fresh)->zero = true; /* as if it were mapped ahead */
+    put(fresh, 1);
+    put(used, 1);
+    assert_int_equal(acquire(SOURCE_FOR_UNITS, 1, &zero), used);
+    assert_false(zero);
+    while (acquire(SOURCE_FOR_UNITS, 1, &zero) != fresh)
+        ;
+    assert_false(bitmap_test(freeslabs.used, used));
+    source_release(row, N_TAKEN);
+    source_trim(0);
+}
+
 /* False: a second began meanwhile, at which what is free may go by the clock. */
 static bool try_to_make_room(void)
 {
@@ -105,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_rows_stay_whole),
+        cmocka_unit_test(what_was_used_serves_first),
         cmocka_unit_test(what_was_used_makes_room_for_what_was_not),
     };
     return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
