@@ -180,7 +180,7 @@ def run(arguments):
         if progress:
             table.print_header(names)
         for one in progress:
-            command = one.workload.command.format(n=one.workload.sizes[runner.quick], inputs="INPUTS", bench="bench",
+            command = one.workload.command.format(n=runner.size(one.workload), inputs="INPUTS", bench="bench",
                                                   python="python3")
             for row in rows_of(one.workload, one.results, command, arguments.by == "cpu"):
                 rows[row["name"]] = row

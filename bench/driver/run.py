@@ -6,6 +6,7 @@ leases where there are to be some, and none where there are to be none (checks.p
 """
 
 import json
+import math
 import os
 import re
 import shlex
@@ -24,6 +25,8 @@ from checks import RunError, check_file, check_owner, check_stats, check_testimo
 # more than so large a share of what the machine can spare.
 TOUCH_LEAST_MIB, TOUCH_MOST_SHARE = 64, 0.25
 
+SIZE_FACTOR_MOST = 32
+
 THROUGHPUT = re.compile(r"Throughput = (\d+) ops/s .* time=([\d.]+)s")
 
 
@@ -38,6 +41,7 @@ class Runner:
         self.inputs = os.path.join(self.folder.name, "inputs")
         self.n_files = 0
         self.peak_mib = {}  # workload name: the most it was seen to use, or is known to
+        self.sizes = {}  # workload name: what {n} stands for here
         self.touches_us_per_mib = []  # the slowest and the fastest chunk of each touch_memory
 
     def close(self):
@@ -52,13 +56,24 @@ class Runner:
         own_folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         if "{inputs}" in workload.command:
             self.prepare_inputs()
-        words = [word.format(n=workload.sizes[self.quick], inputs=self.inputs, bench=own_folder, python=python())
+        words = [word.format(n=self.size(workload), inputs=self.inputs, bench=own_folder, python=python())
                  for word in shlex.split(workload.command)]
         if not workload.foreign:
             words[0] = os.path.join(self.bench, words[0])
         elif not shutil.which(words[0]):
             raise RunError("missing", f"{words[0]} is not installed (make deps-bench)")
         return words
+
+    def size(self, workload):
+        """What {n} stands for: more than the workload's own size where glibc's malloc is done with that too soon."""
+        if workload.name not in self.sizes:
+            size = self.sizes[workload.name] = workload.sizes[self.quick]
+            if workload.least_s:
+                _, out, _ = self.launch(self.command(workload), {}, workload.timeout_s)
+                least_s = workload.least_s / (4 if self.quick else 1)
+                factor = math.ceil(least_s / max(json.loads(out.splitlines()[-1])["seconds"], 1e-3))
+                self.sizes[workload.name] = size * min(max(factor, 1), SIZE_FACTOR_MOST)
+        return self.sizes[workload.name]
 
     def prepare_inputs(self):
         if not os.path.isdir(self.inputs):
