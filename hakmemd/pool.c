@@ -14,9 +14,13 @@
 #include "hakmemd/prewarm.h"
 #include "hakmemd/turn.h"
 
-#define TICK_MS     1000
-#define N_JOBS_MAX  2 /* one being run, one waiting: more would be decided too early */
-#define RETRY_MS    5000
+#define TICK_MS    1000
+#define N_JOBS_MAX 2 /* one being run, one waiting: more would be decided too early */
+#define RETRY_MS   5000
+/* While there is this part of the target, nothing is prewarmed before leases have paused so long:
+ * whoever has just leased is at work, and would share processors and memory with the worker. */
+#define AMPLE_SHARE 2
+#define CALM_MS     100
 #define SLACK_SHIFT 2 /* a quarter of the target may be left lying above it */
 #define SHED_A_TURN 16
 #define LOOK_MAX    32 /* of a shelf, for an extent that is on the client's node */
@@ -196,11 +200,24 @@ static unsigned note_lease(struct pool *pool, unsigned node)
     return node;
 }
 
+static void schedule_refill(struct pool *pool, unsigned node, unsigned order)
+{
+    const struct timeval calm = {.tv_usec = CALM_MS * 1000};
+    bool is_ample = pool->n_fresh[node][order] > 0 &&
+                    stock_bytes(pool) >= pool_target_bytes(pool) / AMPLE_SHARE;
+    /* Else from the loop, when the answer is on its way: making a file takes longer than leasing
+     * one. Begun late, at the next tick, if there is no memory for the timer. */
+    if (!is_ample)
+        event_active(pool->refill_event, EV_TIMEOUT, 0);
+    else
+        event_add(pool->refill_event, &calm);
+}
+
 void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes)
 {
-    demand_note(&pool->demand, note_lease(pool, node), order, n_bytes);
-    /* From the loop, when the answer is on its way: making a file takes longer than leasing one. */
-    event_active(pool->refill_event, EV_TIMEOUT, 0);
+    node = note_lease(pool, node);
+    demand_note(&pool->demand, node, order, n_bytes);
+    schedule_refill(pool, node, order);
     schedule_tick(pool);
 }
 

@@ -116,7 +116,8 @@ struct extent *pool_take_fresh(struct pool *pool, struct quota_user *user, unsig
 /* A NEW extent without pages, for when the stock is out. 0 or a negative errno. */
 int pool_make_cold(struct pool *pool, unsigned node, unsigned order, struct extent **extent_out);
 /* Tells what a client took of the fresh stock, or of what was made on the spot for want of it:
- * n_bytes, for want of an extent of `order` on `node`. Refills soon. */
+ * n_bytes, for want of an extent of `order` on `node`. Refills: at once if little is left, else
+ * when leases have paused. */
 void pool_note_demand(struct pool *pool, unsigned node, unsigned order, uint64_t n_bytes);
 /* Tells what it took off its user's own shelf: n_bytes for a client on `node`. */
 void pool_note_reuse(struct pool *pool, unsigned node, uint64_t n_bytes);

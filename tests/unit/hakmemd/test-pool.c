@@ -375,6 +375,30 @@ static void test_modes(void **state)
 }
 
 /* Dropping and making must not chase each other: settled once, it stays. */
+/* What a lease took is made again when leases have paused, so as not to get into the program's way;
+ * at once if there is little left. */
+static void test_refills_when_it_is_calm(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 1, 1), 0);
+    close_grants();
+    event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    assert_int_equal(f->pool.n_jobs, 0);
+    assert_true(event_pending(f->pool.refill_event, EV_TIMEOUT, NULL));
+    fixture_wait(f, is_settled(f));
+    assert_int_equal(lease(f, &c, 20, 1), 0);
+    close_grants();
+    assert_true(f->stats.stock_bytes < 32 * MIB);
+    event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    assert_true(f->pool.n_jobs > 0);
+    fixture_wait(f, is_settled(f));
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 static void test_does_not_swing(void **state)
 {
     (void)state;
@@ -505,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_descriptors_are_shared),
         cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_refills_when_it_is_calm),
         cmocka_unit_test(test_does_not_swing),
         cmocka_unit_test(test_trim_in_slices),
         cmocka_unit_test(test_prewarm_measures),
