@@ -49,8 +49,9 @@ void firstregion_add_use(struct firstregion_use *use, const struct superslab *sl
 /* Has little been touched as yet? */
 bool firstregion_is_sparse(const struct firstregion_use *use);
 
-/* Is it for such a request even in a program that has outgrown it: for the first span of a class,
- * of which little may ever be touched, while the heap is small, n_carved SuperSlabs? */
+/* Is it for such a request even in a program that has outgrown it: for the first span of a class of
+ * larger blocks, of which little may ever be touched, while the heap is small, n_carved
+ * SuperSlabs? */
 bool firstregion_suits(unsigned class, bool grows, uint32_t n_carved);
 /* May one more SuperSlab belong to it? One more does. And for such a request of a program that has
  * not outgrown it? */
@@ -60,7 +61,8 @@ void firstregion_extend(void);
 
 /*
  * The free units of one of its SuperSlabs that such a run may take. `grows`: the request shows that
- * the program grows, as a second span of a class does, or a large block; only then `use` counts.
+ * the program grows, as a second span of a class does, or a large block; only then `use` counts. Of
+ * a region that was left, what had been in use before.
  */
 uint32_t firstregion_eligible_units(const struct superslab *slab, unsigned n_units, unsigned class,
                                     bool grows, const struct firstregion_use *use);
