@@ -16,4 +16,4 @@ awk 'BEGIN {
     }
 }' >"$scratch/large.c"
 daemon_start_warm
-same_output gcc gcc -O2 -S -o /dev/stdout "$scratch/large.c"
+same_output gcc gcc -O2 -S -o - "$scratch/large.c"
