@@ -54,14 +54,16 @@ static unsigned order_within(uint32_t n_slabs)
     return 31u - (unsigned)__builtin_clz(n_slabs);
 }
 
-/* The largest order from `low` to `*order` that the client may still get. */
+/* The largest order from `low` to `*order` that the client may still get. By its slots as well,
+ * before anything is taken for it: the rest of them may lie in pieces, by its own doing, and what
+ * is taken for nothing is lost to the stock. */
 static int fit_client_limits(const struct client *client, unsigned low, unsigned *order)
 {
     uint64_t limit = quota_user_limits(client->user).bytes_per_client;
     uint64_t room = limit > client->leased_bytes ? limit - client->leased_bytes : 0;
     int r = LEASE_CLIENT_LIMIT;
     for (unsigned i = *order + 1; i-- > low;) {
-        if (order_bytes(i) <= room) {
+        if (order_bytes(i) <= room && slots_have_run(client->slots, 1u << i)) {
             if (!cgroup_has_room(client->cgroup, order_bytes(i), CGROUP_DAEMON_PAYS))
                 r = LEASE_CGROUP_LIMIT;
             else {

@@ -39,7 +39,8 @@ void slots_free(struct slots *slots)
     free(slots);
 }
 
-uint32_t slots_acquire(struct slots *slots, uint32_t n)
+/* The first free run, or LEDGER_SLOT_NONE. */
+static uint32_t find_run(struct slots *slots, uint32_t n)
 {
     check_or_trap(extent_slabs_is_valid(n));
     uint64_t run = run_mask(n);
@@ -51,13 +52,24 @@ uint32_t slots_acquire(struct slots *slots, uint32_t n)
             continue;
         }
         for (uint32_t at = 0; at < WORD_BITS; at += n) {
-            if ((taken & run << at) == 0) {
-                slots->taken[i] |= run << at;
+            if ((taken & run << at) == 0)
                 return i * WORD_BITS + at;
-            }
         }
     }
     return LEDGER_SLOT_NONE;
+}
+
+bool slots_have_run(struct slots *slots, uint32_t n)
+{
+    return find_run(slots, n) != LEDGER_SLOT_NONE;
+}
+
+uint32_t slots_acquire(struct slots *slots, uint32_t n)
+{
+    uint32_t first = find_run(slots, n);
+    if (first != LEDGER_SLOT_NONE)
+        slots->taken[first / WORD_BITS] |= run_mask(n) << first % WORD_BITS;
+    return first;
 }
 
 bool slots_acquire_at(struct slots *slots, uint32_t first, uint32_t n)

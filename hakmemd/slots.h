@@ -16,7 +16,9 @@ struct slots *slots_new(uint32_t n_slots);
 /* Accepts NULL. */
 void slots_free(struct slots *slots);
 
-/* A free run of `n` slots (1, 2, 4, 8 or 16), or LEDGER_SLOT_NONE. */
+/* Is there a free run of `n` slots (1, 2, 4, 8 or 16)? */
+bool slots_have_run(struct slots *slots, uint32_t n);
+/* Takes one, or LEDGER_SLOT_NONE. */
 uint32_t slots_acquire(struct slots *slots, uint32_t n);
 /* Takes just this run. False: it is no run of these slots, or not free as a whole. */
 bool slots_acquire_at(struct slots *slots, uint32_t first, uint32_t n);
