@@ -20,6 +20,10 @@
 #include "hakmemd/notify.h"
 #include "hakmemd/turn.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
 #define ACCEPTS_A_TURN  4 /* at most */
 #define CLOSE_BEHIND_NS 200000
 #define ACCEPT_RETRY_MS 100
@@ -168,16 +172,33 @@ static int listen_from_systemd(struct server *server)
     return fcntl(server->listener, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 1;
 }
 
+/*
+ * Nobody has a descriptor to send us, and to close one that somebody sends may take as long as they
+ * like: a TCP socket lingers, a FUSE file asks its server. It would be the loop that waits, also
+ * for one that is still in the queue of a connection when that is closed. Who connects from now on
+ * cannot send any. Before Linux 6.16 there is no such option.
+ */
+static void refuse_descriptors(int listener)
+{
+    const int off = 0;
+    (void)setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
 static int open_listener(struct server *server)
 {
     int r = take_passed(server);
     if (r == 0)
         r = listen_from_systemd(server);
-    if (r != 0)
-        return r < 0 ? r : 0;
+    if (r < 0)
+        return r;
+    if (r > 0) {
+        refuse_descriptors(server->listener);
+        return 0;
+    }
     server->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (server->listener < 0)
         return -errno;
+    refuse_descriptors(server->listener);
     return bind_path(server, server->listener);
 }
 

@@ -2,7 +2,10 @@
  * Packets that are none, too large, or the wrong ones at the wrong time, and returns of what is not
  * held: the daemon hangs up or refuses, and nobody else notices.
  */
+#include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,10 @@
 
 #include "harness-attack.h"
 #include "proto/wire.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
 
 #define NONE HAKMEM__ERROR_CODE__ERROR_NONE
 
@@ -158,46 +165,115 @@ static void test_packets_that_expand(void **state)
     attack_require_unharmed();
 }
 
-/* Descriptors are for the daemon to send. Those that came are closed. */
-static void test_sent_descriptors(void **state)
+/* ---- descriptors: for the daemon to send ---- */
+
+#define MANY_FDS 200
+
+/* A Ping with descriptors, so often this one. 0, or -EPERM: the kernel refuses it, as the daemon
+ * asks it to. */
+static int send_with_fds(struct client *client, int fd, size_t n_fds)
 {
-    (void)state;
     unsigned char packet[64];
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
     Hakmem__Ping ping = HAKMEM__PING__INIT;
-    int fds[200];
-    uint64_t before = attack_protocol_errors();
-
-    for (size_t i = 0; i < 200; i++)
-        fds[i] = STDERR_FILENO;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(MANY_FDS * sizeof(int))];
+    } control = {0};
     request.id = 1;
     request.body_case = HAKMEM__REQUEST__BODY_PING;
     request.ping = &ping;
-    size_t n = pack(&request, packet, sizeof(packet));
-    const size_t n_sent[] = {1, 15, 16, 17, 200};
+    struct iovec part = {.iov_base = packet, .iov_len = pack(&request, packet, sizeof(packet))};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+    for (size_t i = 0; i < n_fds; i++)
+        memcpy(CMSG_DATA(header) + i * sizeof(int), &fd, sizeof(int));
+    if (sendmsg(client->socket, &message, MSG_NOSIGNAL) < 0) {
+        require_equal(errno, EPERM);
+        return -EPERM;
+    }
+    return 0;
+}
+
+/* Those that came all the same, before Linux 6.16, are closed. */
+static void test_sent_descriptors(void **state)
+{
+    (void)state;
+    uint64_t before = attack_protocol_errors(), n_came = 0;
+    const size_t n_sent[] = {1, 15, 16, 17, MANY_FDS};
     for (int round = 0; round < 50; round++) {
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(sizeof(fds))];
-        } control = {0};
-        size_t n_fds = n_sent[round % 5];
-        struct iovec part = {.iov_base = packet, .iov_len = n};
-        struct msghdr message = {.msg_iov = &part,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control.bytes,
-                                 .msg_controllen = CMSG_SPACE(sizeof(int) * n_fds)};
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-        memcpy(CMSG_DATA(header), fds, sizeof(int) * n_fds);
         struct client client;
         attack_hello(&client);
-        require_equal(sendmsg(client.socket, &message, MSG_NOSIGNAL), n);
-        (void)client_expect_hang_up(&client);
+        if (send_with_fds(&client, STDERR_FILENO, n_sent[round % 5]) == 0) {
+            n_came++;
+            (void)client_expect_hang_up(&client);
+        }
         client_close(&client);
     }
-    require(attack_protocol_errors() >= before + 50);
+    require(attack_protocol_errors() >= before + n_came);
+    attack_require_unharmed();
+}
+
+/* A TCP socket whose last close takes a minute: it has something to send, and nobody reads that. */
+static int make_lingering(int *listener_out, int *other_end_out)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+    struct linger linger = {.l_onoff = 1, .l_linger = 60};
+    static char bytes[65536];
+    int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || fd < 0 || bind(listener, (struct sockaddr *)&address, length) < 0 ||
+        listen(listener, 1) < 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &length) < 0 ||
+        connect(fd, (struct sockaddr *)&address, length) < 0)
+        skip(); /* no network at all */
+    *other_end_out = accept(listener, NULL, NULL);
+    *listener_out = listener;
+    require(*other_end_out >= 0);
+    while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        ;
+    require_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+    return fd;
+}
+
+/* One that the daemon would have to close, while nobody else has it any more. */
+static void test_descriptor_that_lingers(void **state)
+{
+    (void)state;
+    struct client client, other;
+    attack_hello(&client);
+    attack_hello(&other);
+    int is_on;
+    socklen_t length = sizeof(is_on);
+    if (getsockopt(client.socket, SOL_SOCKET, SO_PASSRIGHTS, &is_on, &length) < 0)
+        skip(); /* before Linux 6.16 it cannot be helped */
+    int listener, other_end, fd = make_lingering(&listener, &other_end);
+    daemon_signal(&attack_daemon, SIGSTOP);
+    int r = send_with_fds(&client, fd, 1);
+    if (r == 0)
+        close(fd);
+    client_close(&client);
+    daemon_signal(&attack_daemon, SIGCONT);
+    struct lease leases[CONN_MAX_FDS];
+    size_t n;
+    require_equal(client_lease(&other, 1, 1, leases, &n), NONE); /* it answers */
+    lease_map(&other, &leases[0]);
+    lease_give_back(&other, &leases[0]);
+    client_close(&other);
+    shutdown(other_end, SHUT_RDWR);
+    close(other_end);
+    close(listener);
+    if (r < 0) {
+        struct linger none = {0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        close(fd);
+    }
     attack_require_unharmed();
 }
 
@@ -279,8 +355,10 @@ static void test_false_returns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_malformed_packets), TEST(test_oversized_packets), TEST(test_packets_that_expand),
-        TEST(test_sent_descriptors),  TEST(test_out_of_order),      TEST(test_false_returns),
+        TEST(test_malformed_packets),       TEST(test_oversized_packets),
+        TEST(test_packets_that_expand),     TEST(test_sent_descriptors),
+        TEST(test_descriptor_that_lingers), TEST(test_out_of_order),
+        TEST(test_false_returns),
     };
     return cmocka_run_group_tests_name("hostile-packets", tests, attack_group_setup,
                                        attack_group_teardown);
