@@ -189,7 +189,23 @@ static void close_done(struct worker_job *job)
         close_run(job);
     extent->extents->stats->n_extents--;
     list_remove(&extent->hash_link);
+    quota_discharge(&extent->charge);
+    quota_discharge(&extent->fd_charge);
+    quota_discharge(&extent->closing_charge);
     free(extent);
+}
+
+/* Its user may have others in its place before it is closed, up to a bound: on a host of many
+ * processors programs fill pages faster than one worker frees them, and the difference would be
+ * nobody's. */
+static void discharge_ahead(struct extent *extent)
+{
+    struct quota_user *user = extent->charge.user;
+    if (!user ||
+        quota_charge(&extent->closing_charge, user, QUOTA_CLOSING, extent_bytes(extent)) != 0)
+        return;
+    quota_discharge(&extent->charge);
+    quota_discharge(&extent->fd_charge);
 }
 
 void extent_discard(struct extent *extent)
@@ -197,8 +213,7 @@ void extent_discard(struct extent *extent)
     check_or_trap(!extent->care.in_flight);
     list_remove(&extent->link);
     list_remove(&extent->age_link);
-    quota_discharge(&extent->charge);
-    quota_discharge(&extent->fd_charge);
+    discharge_ahead(extent);
     store_drop(extent->extents->store, &extent->stored);
     extent->client = NULL;
     extent_change_state(extent, EXTENT_DISCARDED);

@@ -92,11 +92,12 @@ struct extent {
     uint16_t paid_slabs;    /* bit per SuperSlab: its pages are the daemon's, as the kernel charges
                                them; those of the others are the client's, once it touches them */
 
-    struct quota_charge charge;    /* its bytes; with it: */
-    struct quota_charge fd_charge; /* D */
-    struct store_entry stored;     /* from its first lease on */
-    struct client *client;         /* while LEASED */
-    uint32_t first_slot;           /* while LEASED */
+    struct quota_charge charge;         /* its bytes; with it: */
+    struct quota_charge fd_charge;      /* D */
+    struct quota_charge closing_charge; /* DISCARDED: instead of these */
+    struct store_entry stored;          /* from its first lease on */
+    struct client *client;              /* while LEASED */
+    uint32_t first_slot;                /* while LEASED */
     struct extent_watch watch[EXTENT_MAX_SLABS];
     struct extent_care care; /* while LEASED */
 
@@ -138,8 +139,8 @@ bool extent_transition_is_allowed(enum extent_state from, enum extent_state to);
  * would be our own bug. */
 void extent_change_state(struct extent *extent, enum extent_state to);
 
-/* The end of it from any state: off its list, uncharged, closed on a worker (freeing many pages
- * takes a while). */
+/* The end of it from any state: off its list, closed on a worker (freeing many pages takes a
+ * while). Uncharged at once, unless the user has much that waits to be closed: then when it is. */
 void extent_discard(struct extent *extent);
 
 /* What the next daemon is to know of an extent: of this kind, nobody's. */

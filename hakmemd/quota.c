@@ -14,6 +14,10 @@
 #define BURST_NS ((uint64_t)2000000000)
 #define DEBT_NS  ((uint64_t)2000000000)
 
+/* A user may lease as much anew before the pages of what it gave up are free: closing keeps up with
+ * it as a rule. */
+#define CLOSING_MAX_BYTES ((uint64_t)256 << 20)
+
 /* The part of all descriptors that is the last of them. */
 #define FDS_LAST_PART 16
 /* What nobody is refused for the sake of others. (There may be none all the same.) */
@@ -159,6 +163,8 @@ static uint64_t limit_of(const struct quota_user *user, enum quota_resource reso
                    : n_connections;
     case QUOTA_DESCRIPTORS:
         return limits.descriptors_per_user;
+    case QUOTA_CLOSING:
+        return CLOSING_MAX_BYTES;
     default: /* QUOTA_FDS: quota_charge_fd()'s affair */
         return UINT64_MAX;
     }

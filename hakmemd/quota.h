@@ -34,6 +34,7 @@ enum quota_resource {
     QUOTA_CONNECTIONS, /* of any kind; limit: that of clients and a few more, for control */
     QUOTA_DESCRIPTORS, /* sent to the user's clients, and not taken by them yet */
     QUOTA_FDS,         /* that the daemon holds for the user: see quota_charge_fd() */
+    QUOTA_CLOSING,     /* bytes given up that a worker has not closed yet: see extent_discard() */
     QUOTA_N_RESOURCES
 };
 

@@ -98,7 +98,7 @@ static void test_grants(void **state)
             }
             for (size_t i = 0; i < n_grants; i++)
                 assert_true(lease_return(&f->leases, c.client, grants[i].extent->id));
-            fixture_wait(f, f->stats.leased_bytes < 256 * MIB);
+            fixture_wait(f, c.client->user->used[QUOTA_BYTES] < 256 * MIB);
         }
     }
     fixture_client_end(f, &c);
@@ -305,6 +305,35 @@ static void test_many_come_back_at_once(void **state)
     fixture_free(f);
 }
 
+/* A client whose free slots lie in pieces, as it may arrange, gets smaller extents, or is refused;
+ * nothing of the stock is thrown away for what does not fit. */
+static void test_slots_in_pieces(void **state)
+{
+    (void)state;
+    enum { N = EXTENT_MAX_SLABS };
+    struct fixture *f = fixture_new(64 * MIB, 512 * MIB, 0, 60000);
+    quota_set(&f->quota, "bytes_per_client", N * SUPERSLAB_BYTES, NULL);
+    struct fixture_client c = fixture_client_new(f, 1);
+    uint64_t ids[N];
+    assert_int_equal(c.client->n_slots, N);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        ids[grants[0].extent->first_slot] = grants[0].extent->id;
+        close_grants();
+    }
+    for (int i = 0; i < N; i += 2)
+        assert_true(lease_return(&f->leases, c.client, ids[i]));
+    fixture_wait(f, is_settled(f) && f->stats.leased_bytes == N / 2 * SUPERSLAB_BYTES);
+    uint64_t n_discarded = f->stats.discarded_bytes_total;
+    assert_int_equal(lease(f, &c, 2, 2), LEASE_CLIENT_LIMIT);
+    assert_int_equal(lease(f, &c, 8, 1), 0);
+    assert_int_equal(granted_slabs(), n_grants); /* single ones */
+    close_grants();
+    assert_int_equal(f->stats.discarded_bytes_total, n_discarded);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 static void test_descriptors_run_out(void **state)
 {
     (void)state;
@@ -442,6 +471,50 @@ static void note_done(struct worker_job *job)
     ((struct gate *)(void *)job)->is_done = true;
 }
 
+/* The worker that takes this kind waits until it is opened. */
+static void close_gate(struct fixture *f, struct gate *gate, enum worker_urgency urgency)
+{
+    *gate = (struct gate){.job = {.run = wait_at_gate, .done = note_done}};
+    sem_init(&gate->begun, 0, 0);
+    sem_init(&gate->open, 0, 0);
+    workers_submit(f->workers, &gate->job, urgency);
+    sem_wait(&gate->begun);
+}
+
+/* Of what a user gives up, so much may wait to be closed without being charged to it, and no more.
+ */
+static void test_closing_lags(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct fixture *f = fixture_new(0, 0, 0, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    struct quota_user *user = c.client->user;
+    struct gate gate;
+    uint64_t ids[N], given_up = 0;
+    close_gate(f, &gate, WORKER_BACKGROUND);
+    for (int i = 0; i < N; i++) {
+        if (lease(f, &c, EXTENT_MAX_SLABS, EXTENT_MAX_SLABS) != 0)
+            fail_msg("lease %d", i);
+        ids[0] = grants[0].extent->id;
+        close_grants();
+        assert_true(lease_return(&f->leases, c.client, ids[0]));
+        fixture_wait(f, f->stats.leased_bytes == 0);
+        given_up += EXTENT_MAX_SLABS * SUPERSLAB_BYTES;
+        if (given_up <= 256 * MIB)
+            assert_int_equal(user->used[QUOTA_BYTES], 0);
+        else
+            assert_int_equal(user->used[QUOTA_BYTES], given_up - 256 * MIB);
+    }
+    assert_int_equal(user->used[QUOTA_FDS],
+                     (given_up - 256 * MIB) / (EXTENT_MAX_SLABS * SUPERSLAB_BYTES));
+    sem_post(&gate.open);
+    fixture_wait(f, gate.is_done && user->used[QUOTA_BYTES] == 0 && user->used[QUOTA_CLOSING] == 0);
+    assert_int_equal(user->used[QUOTA_FDS], 0);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 /* A large stock is given back in slices of the loop's time, and by one worker: what is urgent
  * passes it. */
 static void test_trim_in_slices(void **state)
@@ -455,11 +528,7 @@ static void test_trim_in_slices(void **state)
                         f->pool.fresh_bytes >= 256 * MIB && f->pool.n_jobs == 0);
     uint64_t n_extents = f->stats.n_extents, stock = f->stats.stock_bytes;
     assert_true(n_extents > 32);
-    sem_init(&held.begun, 0, 0);
-    sem_init(&held.open, 0, 0);
-    held.job = (struct worker_job){.run = wait_at_gate, .done = note_done};
-    workers_submit(f->workers, &held.job, WORKER_BACKGROUND);
-    sem_wait(&held.begun);
+    close_gate(f, &held, WORKER_BACKGROUND);
 
     turn_begin();
     for (uint64_t until = clock_now_ns() + TURN_SHORT_US * 1000 + 1; clock_now_ns() < until;)
@@ -526,6 +595,8 @@ int main(void)
         cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_many_come_back_at_once),
+        cmocka_unit_test(test_slots_in_pieces),
+        cmocka_unit_test(test_closing_lags),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_descriptors_are_shared),
         cmocka_unit_test(test_modes),
