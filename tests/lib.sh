@@ -56,12 +56,13 @@ need_library() {
 }
 
 # From here on the library is a debug build, whose invariants are walked and whose HAKMEM_TEST_ switches are there. In a
-# folder of its own, so that another make in progress is not disturbed.
+# folder of its own, so that another make in progress is not disturbed, and by one script at a time.
 use_debug_library() {
     need_library
-    need make
+    need make flock
     library=$BUILD/debug/libhakmem.so
-    make -s -C "$tests/.." DEBUG=1 SAN= BUILD="$BUILD/debug" "$library" >"$scratch/make" 2>&1 ||
+    mkdir -p "$BUILD/debug"
+    flock "$BUILD/debug/lock" make -s -C "$tests/.." DEBUG=1 SAN= BUILD="$BUILD/debug" "$library" >"$scratch/make" 2>&1 ||
         fail "debug build: $(tail -n 20 "$scratch/make")"
 }
 

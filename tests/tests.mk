@@ -45,13 +45,20 @@ $(MISUSE_BIN): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O0 -g -w -fno-builtin -D_GNU_SOURCE -o $@ $< -lpthread -ldl
 
-.PHONY: tests check check-unit
-tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN)
+# What single scripts would make by themselves, here by all processors: the library that use_debug_library() (lib.sh) wants,
+# and the benchmarks.
+TESTS_MAKE := $(if $(SAN)$(ONLY),,debug-library bench-programs)
 
-## make check        all tests, under 10 minutes on two cores
+.PHONY: tests check check-unit debug-library
+tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN) $(TESTS_MAKE)
+
+debug-library:
+	@$(MAKE) --no-print-directory -s DEBUG=1 BUILD=$(BUILD)/debug $(BUILD)/debug/libhakmem.so
+
+## make check        all tests, JOBS at a time (as there are processors); under 10 minutes on two
 check: tests
-	@BUILD=$(BUILD) sh tests/run.sh $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(SYSTEM_SH) $(REAL_SH)
+	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/run.sh $(REAL_SH) $(SYSTEM_SH) $(SYSTEM_BIN) $(UNIT_CLIENT) $(UNIT_DAEMON) $(UNIT_COMMON)
 
 ## make check-unit   the unit tests alone
 check-unit: $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT)
-	@BUILD=$(BUILD) sh tests/run.sh $^
+	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/run.sh $^

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the stock's pages are: each pool.backing under each shmem_enabled, and hugetlb with pages set aside, with too few and
 # with none. What is achieved is measured; a program is served in every case.
+# runs alone: it changes shmem_enabled and vm.nr_hugepages.
 . "$(dirname "$0")/../lib.sh"
 need_library
 need python3 flock

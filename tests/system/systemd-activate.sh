@@ -29,7 +29,7 @@ until_true 10 waiting || die "no socket"
 # The first connection starts the daemon and is answered by it.
 expect 0 ctl --json ping
 [ "$(number pid <"$folder/out")" -eq "$daemon" ] || die "somebody else answered"
-grep -qx READY=1 "$folder/notified" || die "not READY: $(cat "$folder/notified")"
+until_true 10 grep -qx READY=1 "$folder/notified" || die "not READY: $(cat "$folder/notified")"
 expect 0 ctl run -- python3 -c 'x = [bytes(1000) for i in range(10000)]'
 [ ! -s "$folder/err" ] || die "run did not find the daemon: $(cat "$folder/err")"
 expect 0 ctl --json stats
