@@ -396,11 +396,48 @@ void client_end(struct client *client, void (*on_quiet)(struct client *client))
     list_for_each(it, &client->leases)
     {
         struct extent *extent = list_entry(it, struct extent, link);
+        if (client->n_working == 0)
+            break;
         if (extent->care.in_flight)
             workers_cancel(extent->extents->workers, &extent->care.job);
     }
     if (client->n_working == 0)
         on_quiet(client);
+}
+
+void client_read_words(const struct client *client, const struct extent *extent,
+                       uint32_t words[EXTENT_MAX_SLABS])
+{
+    const struct ledger *ledger = client->mapping->ledger;
+    if (!ledger) { /* figures to show, and nothing to act upon */
+        ledgers_read(client->mapping,
+                     offsetof(struct ledger, slots) + extent->first_slot * sizeof(words[0]), words,
+                     extent->n_slabs * sizeof(words[0]));
+        return;
+    }
+    for (uint32_t i = 0; i < extent->n_slabs; i++)
+        words[i] = ledger_slot_read(&ledger->slots[extent->first_slot + i]);
+}
+
+void client_count_words(const uint32_t *words, uint32_t n_slabs, struct client_usage *usage)
+{
+    for (uint32_t i = 0; i < n_slabs; i++) {
+        switch (ledger_word_state(words[i])) {
+        case SLAB_IDLE:
+            usage->idle_bytes += SUPERSLAB_BYTES;
+            break;
+        case SLAB_RECLAIMING:
+        case SLAB_RECLAIMED:
+            usage->reclaimed_bytes += SUPERSLAB_BYTES;
+            break;
+        case SLAB_PINNED:
+            usage->pinned_bytes += SUPERSLAB_BYTES;
+            break;
+        default: /* also EMPTY, leased but not taken up yet, and nonsense */
+            usage->active_bytes += SUPERSLAB_BYTES;
+            break;
+        }
+    }
 }
 
 void client_add_usage(const struct client *client, struct client_usage *usage)
@@ -409,27 +446,8 @@ void client_add_usage(const struct client *client, struct client_usage *usage)
     list_for_each(it, &client->leases)
     {
         const struct extent *extent = list_entry(it, struct extent, link);
-        /* No order: figures to show. */
-        ledgers_read(client->mapping,
-                     offsetof(struct ledger, slots) + extent->first_slot * sizeof(words[0]), words,
-                     extent->n_slabs * sizeof(words[0]));
-        for (uint32_t i = 0; i < extent->n_slabs; i++) {
-            switch (ledger_word_state(words[i])) {
-            case SLAB_IDLE:
-                usage->idle_bytes += SUPERSLAB_BYTES;
-                break;
-            case SLAB_RECLAIMING:
-            case SLAB_RECLAIMED:
-                usage->reclaimed_bytes += SUPERSLAB_BYTES;
-                break;
-            case SLAB_PINNED:
-                usage->pinned_bytes += SUPERSLAB_BYTES;
-                break;
-            default: /* also EMPTY, leased but not taken up yet, and nonsense */
-                usage->active_bytes += SUPERSLAB_BYTES;
-                break;
-            }
-        }
+        client_read_words(client, extent, words);
+        client_count_words(words, extent->n_slabs, usage);
     }
 }
 

@@ -25,14 +25,25 @@
 
 #define CLIENT_MAX_SLOTS 32768u
 
+/* What the ledger says of a client's SuperSlabs, in bytes; of what we know to be leased to it, no
+ * more. */
+struct client_usage {
+    uint64_t active_bytes;
+    uint64_t idle_bytes;
+    uint64_t reclaimed_bytes;
+    uint64_t pinned_bytes;
+};
+
 struct client {
-    struct list link; /* leases.clients */
+    struct list link; /* leases.clients, leases.ended */
     pid_t pid;
     uid_t uid;
     char program[64]; /* see client_program() */
     uint64_t connected_ms;
     uint64_t held_bytes;
-    unsigned reclaim_round; /* reclaim.c's: the last that it was looked at in */
+    unsigned reclaim_round;     /* reclaim.c's: the last that it was looked at in */
+    struct client_usage usage;  /* as it was then; reclaim.c's, too */
+    struct client_usage so_far; /* of the round that is under way */
     struct quota_user *user;
     struct cgroup *cgroup;          /* or NULL */
     unsigned node;                  /* of its last request's processor; may be TOPOLOGY_ANY_NODE */
@@ -71,15 +82,6 @@ struct client_lost {
     uint32_t first_slot;
     uint32_t n_slabs;
     struct store_entry stored;
-};
-
-/* What the ledger says of a client's SuperSlabs, in bytes; of what we know to be leased to it, no
- * more. */
-struct client_usage {
-    uint64_t active_bytes;
-    uint64_t idle_bytes;
-    uint64_t reclaimed_bytes;
-    uint64_t pinned_bytes;
 };
 
 /* Slots of the ledger that a new client of this user gets. */
@@ -146,6 +148,12 @@ void client_end_work(struct extent *extent);
  * the loop. */
 void client_end(struct client *client, void (*on_quiet)(struct client *client));
 
+/* Reads the words of one of its extents, each once, to be checked: of a ledger that is not mapped
+ * by its file. */
+void client_read_words(const struct client *client, const struct extent *extent,
+                       uint32_t words[EXTENT_MAX_SLABS]);
+void client_count_words(const uint32_t *words, uint32_t n_slabs, struct client_usage *usage);
+/* All of them at once. */
 void client_add_usage(const struct client *client, struct client_usage *usage);
 void client_set_pressure(struct client *client, enum ledger_pressure pressure);
 

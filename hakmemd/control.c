@@ -73,12 +73,8 @@ void control_stats(struct control *control, struct control_reply *memory, Hakmem
 {
     const struct stats *stats = control->stats;
     Hakmem__StatsReply *out = &memory->stats;
-    struct client_usage usage = {0};
+    const struct client_usage usage = control->reclaim->figures.usage;
 
-    list_for_each(it, &control->leases->clients)
-    {
-        client_add_usage(list_entry(it, struct client, link), &usage);
-    }
     hakmem__stats_reply__init(out);
     add_totals(stats, out);
     out->clients = control->leases->n_clients;
@@ -208,19 +204,17 @@ static void fill_client(struct client *client, struct control_reply *memory, boo
                         Hakmem__Client *out)
 {
     struct ledger ledger; /* without slots */
-    struct client_usage usage = {0};
 
-    client_add_usage(client, &usage);
     ledgers_read(client->mapping, 0, &ledger, sizeof(ledger));
     hakmem__client__init(out);
     out->pid = (uint32_t)client->pid;
     out->uid = client->uid;
     out->program = (char *)client_program(client);
     out->leased_bytes = client->leased_bytes;
-    out->active_bytes = usage.active_bytes;
-    out->idle_bytes = usage.idle_bytes;
-    out->reclaimed_bytes = usage.reclaimed_bytes;
-    out->pinned_bytes = usage.pinned_bytes;
+    out->active_bytes = client->usage.active_bytes;
+    out->idle_bytes = client->usage.idle_bytes;
+    out->reclaimed_bytes = client->usage.reclaimed_bytes;
+    out->pinned_bytes = client->usage.pinned_bytes;
     out->leases = client->n_leases_total;
     out->denied = client->n_denied_total;
     out->connected_ms = clock_now_ms() - client->connected_ms;
@@ -285,7 +279,8 @@ int control_clients(struct control *control, uint32_t only_pid, struct control_r
 void control_trim(struct control *control, struct control_reply *memory, Hakmem__Reply *reply)
 {
     hakmem__trim_reply__init(&memory->trim);
-    memory->trim.released_bytes = pool_trim(control->pool) + reclaim_all(control->reclaim);
+    memory->trim.released_bytes =
+        pool_trim(control->pool) + control->reclaim->figures.handed_over_bytes;
     reply->body_case = HAKMEM__REPLY__BODY_TRIM;
     reply->trim = &memory->trim;
 }

@@ -1,6 +1,10 @@
 /*
  * Control requests: what hakmemctl asks and orders. One function per message; each fills its reply.
  *
+ * What a SuperSlab is in, ACTIVE or IDLE, is shown as reclaim's last round has seen it, and a trim
+ * has handed over what that has: whoever wants more than that has a round made before
+ * (reclaim_look()).
+ *
  * Replies live in a control_arena until the next request. Read-only requests are anybody's; the
  * others are for root or the daemon's own user (request.c checks). Loop thread only.
  */

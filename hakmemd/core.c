@@ -35,8 +35,10 @@ static int init_stock(struct core *core, const struct core_settings *settings,
 
 static int init_leases(struct core *core, const struct core_settings *settings)
 {
-    leases_init(&core->leases, &core->pool, &core->scrub, &core->reclaim, &core->stats);
-    int r = reclaim_init(&core->reclaim, settings->idle_ms, core->base, &core->leases.clients,
+    int r = leases_init(&core->leases, core->base, &core->pool, &core->scrub, &core->reclaim,
+                        &core->stats);
+    if (r == 0)
+        r = reclaim_init(&core->reclaim, settings->idle_ms, core->base, &core->leases.clients,
                          &core->stats);
     if (r == 0)
         r = pressure_init(&core->pressure, &settings->pressure, &core->host, &core->cgroups,
@@ -85,6 +87,7 @@ void core_close(struct core *core)
     scrub_deinit(&core->scrub);
     pool_deinit(&core->pool);
     adopt_deinit(&core->adopt);
+    leases_deinit(&core->leases);
 }
 
 void core_deinit(struct core *core)

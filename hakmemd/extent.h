@@ -99,6 +99,7 @@ struct extent {
     struct client *client;              /* while LEASED */
     uint32_t first_slot;                /* while LEASED */
     struct extent_watch watch[EXTENT_MAX_SLABS];
+    unsigned reclaim_round;  /* reclaim.c's: the last that it was looked at in */
     struct extent_care care; /* while LEASED */
 
     struct extent_work work;

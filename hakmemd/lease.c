@@ -2,19 +2,14 @@
 #include "hakmemd/lease.h"
 
 #include <errno.h>
+#include <event2/event.h>
 
 #include "common/check.h"
 #include "hakmemd/memfd.h"
+#include "hakmemd/turn.h"
 
 /* As many as one Return may bring. */
 #define WORK_OFF_MAX 64
-
-void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
-                 struct reclaim *reclaim, struct stats *stats)
-{
-    *leases = (struct leases){.pool = pool, .scrub = scrub, .reclaim = reclaim, .stats = stats};
-    list_init(&leases->clients);
-}
 
 static void take_back(struct leases *leases, struct client *client, struct extent *extent)
 {
@@ -263,13 +258,72 @@ bool lease_return(struct leases *leases, struct client *client, uint64_t extent_
     return true;
 }
 
+/* ---- the end of a client ---- */
+
+/* As much as there is time for. False: there is more. */
+static bool take_back_all(struct leases *leases, struct client *client)
+{
+    struct list *first;
+    for (unsigned n = 0; (first = list_first(&client->leases)); n++) {
+        if (n > 0 && !turn_has_time())
+            return false;
+        take_back(leases, client, list_entry(first, struct extent, link));
+    }
+    return true;
+}
+
+static void go_on_ending(struct leases *leases)
+{
+    struct list *first;
+    while ((first = list_first(&leases->ended))) {
+        struct client *client = list_entry(first, struct client, link);
+        bool is_done = take_back_all(leases, client);
+        if (is_done)
+            client_free(client);
+        if (!is_done || !turn_has_time())
+            break;
+    }
+    if (first)
+        event_active(leases->ended_event, EV_TIMEOUT, 0);
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    turn_begin();
+    go_on_ending(data);
+    turn_end();
+}
+
 void lease_end(struct leases *leases, struct client *client)
 {
+    bool is_first = list_is_empty(&leases->ended);
     leases->stats->held_bytes -= client->held_bytes;
     leases->n_clients--;
-    list_for_each_safe(it, &client->leases)
-    {
-        take_back(leases, client, list_entry(it, struct extent, link));
-    }
-    client_free(client);
+    list_remove(&client->link);
+    list_push_back(&leases->ended, &client->link);
+    if (is_first)
+        go_on_ending(leases);
+}
+
+/* ---- life ---- */
+
+int leases_init(struct leases *leases, struct event_base *base, struct pool *pool,
+                struct scrub *scrub, struct reclaim *reclaim, struct stats *stats)
+{
+    *leases = (struct leases){.pool = pool, .scrub = scrub, .reclaim = reclaim, .stats = stats};
+    list_init(&leases->clients);
+    list_init(&leases->ended);
+    leases->ended_event = evtimer_new(base, on_ended, leases);
+    return leases->ended_event ? 0 : -ENOMEM;
+}
+
+void leases_deinit(struct leases *leases)
+{
+    if (!leases->ended_event)
+        return;
+    go_on_ending(leases); /* outside of a callback: all of it */
+    event_free(leases->ended_event);
+    leases->ended_event = NULL;
 }

@@ -30,6 +30,9 @@
 #define LEASE_CGROUP_LIMIT 5 /* memory.max of the client's control group */
 #define LEASE_FDS_LIMIT    6 /* the user's share of the daemon's descriptors */
 
+struct event;
+struct event_base;
+
 struct leases {
     struct pool *pool;
     struct scrub *scrub;
@@ -39,6 +42,8 @@ struct leases {
     bool draining;       /* lease nothing */
     struct list clients; /* client.link */
     uint64_t n_clients;
+    struct list ended;         /* client.link: their extents go on, some at a time */
+    struct event *ended_event; /* active while there are some */
 };
 
 /* One extent of a grant: `fd` is a descriptor of its own, to be sent and then closed by whoever
@@ -48,8 +53,11 @@ struct lease_grant {
     int fd;
 };
 
-void leases_init(struct leases *leases, struct pool *pool, struct scrub *scrub,
-                 struct reclaim *reclaim, struct stats *stats);
+/* 0 or -ENOMEM. */
+int leases_init(struct leases *leases, struct event_base *base, struct pool *pool,
+                struct scrub *scrub, struct reclaim *reclaim, struct stats *stats);
+/* Lets go of what is left of clients that have ended. More may end afterwards. */
+void leases_deinit(struct leases *leases);
 
 /* The client becomes one of those watched. */
 void lease_add_client(struct leases *leases, struct client *client);
@@ -70,7 +78,8 @@ int lease_grant(struct leases *leases, struct client *client, uint32_t n_slabs, 
  * honest client. */
 bool lease_return(struct leases *leases, struct client *client, uint64_t extent_id);
 
-/* Consumes the client, whose extents nothing works on (client_end): its extents go on. */
+/* Consumes the client, whose extents nothing works on (client_end): its extents go on, thousands of
+ * them in slices of the loop's time. */
 void lease_end(struct leases *leases, struct client *client);
 
 #endif

@@ -37,6 +37,7 @@ enum peer_waits {
     WAITS_TO_READ,
     WAITS_TO_WRITE,
     WAITS_HELD,
+    WAITS_FOR_LOOK,
     WAITS_THROTTLED,
     WAITS_TO_SEND_FDS
 };
@@ -63,7 +64,9 @@ struct peer {
 
     struct quota_rate rate;
 
-    unsigned char *held; /* a request that waits its turn, or NULL */
+    unsigned look;            /* the round that its request waits for, or 0 */
+    struct list looking_link; /* peers.looking */
+    unsigned char *held;      /* a request that waits its turn, or NULL */
     size_t n_held_bytes;
 
     unsigned char *answer; /* an answer that could not be sent yet, or NULL */
@@ -127,6 +130,7 @@ static void peer_free(struct peer *peer)
 {
     list_remove(&peer->link);
     list_remove(&peer->young_link);
+    list_remove(&peer->looking_link);
     land(peer);
     quota_discharge(&peer->fd_charge);
     quota_discharge(&peer->connection);
@@ -159,6 +163,7 @@ static void disconnect(struct peer *peer)
     event_del(&peer->read_by_peer_event);
     event_del(&peer->throttle_event);
     list_remove(&peer->young_link);
+    list_remove(&peer->looking_link);
     if (peer->pidfd >= 0)
         event_del(&peer->exit_event);
     if (!peer->who.client) {
@@ -309,7 +314,8 @@ static enum step send_kept_answer(struct peer *peer)
 
 /* ---- requests ---- */
 
-static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes)
+static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_bytes,
+                      enum peer_waits waits)
 {
     if (!peer->held) {
         peer->held = malloc(n_bytes);
@@ -318,8 +324,36 @@ static enum step hold(struct peer *peer, const unsigned char *packet, size_t n_b
         memcpy(peer->held, packet, n_bytes);
         peer->n_held_bytes = n_bytes;
     }
-    wait_for(peer, WAITS_HELD);
+    wait_for(peer, waits);
     return STEP_WAIT;
+}
+
+/* A round is over: those that waited for it, go on. They are many at most if many ask. */
+static void on_round(void *data)
+{
+    struct peers *peers = data;
+    list_for_each_safe(it, &peers->looking)
+    {
+        struct peer *peer = list_entry(it, struct peer, looking_link);
+        if (!request_is_ready(peers->handler, peer->look))
+            continue;
+        list_remove(&peer->looking_link);
+        event_active(&peer->throttle_event, EV_TIMEOUT, 0);
+    }
+}
+
+/* Has what there is to see for its answer been seen? If not, it is waited for. */
+static bool has_looked(struct peer *peer, const Hakmem__Request *request)
+{
+    struct peers *peers = peer->peers;
+    if (peer->look == 0)
+        peer->look = request_begin(peers->handler, &peer->who, request);
+    if (peer->look != 0 && !request_is_ready(peers->handler, peer->look)) {
+        list_push_back(&peers->looking, &peer->looking_link);
+        return false;
+    }
+    peer->look = 0;
+    return true;
 }
 
 static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_bytes)
@@ -329,7 +363,9 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     struct request_answer *answer;
     bool brings_fds = request && request_may_send_fds(request);
     if (brings_fds && peer->has_answers && conn_unread_bytes(peer->socket) > 0)
-        return hold(peer, packet, n_bytes);
+        return hold(peer, packet, n_bytes, WAITS_HELD);
+    if (request && !has_looked(peer, request))
+        return hold(peer, packet, n_bytes, WAITS_FOR_LOOK);
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
     } else {
@@ -396,7 +432,8 @@ static void go_on(struct peer *peer, short what)
         disconnect(peer);
         return;
     }
-    if (peer->waits == WAITS_THROTTLED || peer->waits == WAITS_TO_SEND_FDS)
+    if (peer->waits == WAITS_THROTTLED || peer->waits == WAITS_TO_SEND_FDS ||
+        peer->waits == WAITS_FOR_LOOK)
         peer->waits = WAITS_FOR_NOTHING; /* the timer has run out; it may be wanted again */
     run(peer);
 }
@@ -511,6 +548,7 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     peer->accepted_ms = clock_now_ms();
     list_init(&peer->in_flight_link);
     list_init(&peer->young_link);
+    list_init(&peer->looking_link);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
@@ -600,6 +638,9 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
                             .stats = stats};
     list_init(&peers->list);
     list_init(&peers->young);
+    list_init(&peers->looking);
+    leases->reclaim->on_round = on_round;
+    leases->reclaim->on_round_data = peers;
     if (has_peer_pidfds())
         peers->young_event = evtimer_new(base, on_grown_up, peers);
 }

@@ -2,10 +2,10 @@
  * Peers: the connections. Bytes and descriptors in, requests served one at a time, answers out.
  *
  * A peer is always in exactly one of these: waiting for a request (read), for room to send its
- * answer (write), for the peer to read the descriptors sent before (held), for its request rate
- * (throttled), or for its punches to finish after it is gone (ending). Only while it waits to read
- * is it read from: so at most one request and one answer per peer are ever held, and whatever else
- * it sends waits in the kernel, at its own cost.
+ * answer (write), for the peer to read the descriptors sent before (held), for all clients to be
+ * looked at (looking), for its request rate (throttled), or for its punches to finish after it is
+ * gone (ending). Only while it waits to read is it read from: so at most one request and one answer
+ * per peer are ever held, and whatever else it sends waits in the kernel, at its own cost.
  *
  * Invariants: a packet with descriptors is sent only when the one before has been read, and while
  * it is on its way its descriptors are charged to the user (quota.descriptors_per_user). A peer's
@@ -35,6 +35,7 @@ struct peers {
     struct leases *leases;
     struct stats *stats;
     struct list list;          /* peer.link */
+    struct list looking;       /* peer.looking_link: they wait for a round of reclaim's */
     struct list young;         /* peer.young_link: not watched by a pidfd yet, the oldest first */
     struct event *young_event; /* pending while there are some; NULL: all are watched at once */
     struct log_limit misbehaviour;

@@ -309,9 +309,35 @@ static void serve_return(struct request_call *call)
 
 /* ---- control ---- */
 
+static bool may_give_orders(const struct request_peer *peer)
+{
+    return peer->uid == 0 || peer->uid == geteuid();
+}
+
+unsigned request_begin(struct request_handler *handler, const struct request_peer *peer,
+                       const Hakmem__Request *request)
+{
+    struct reclaim *reclaim = handler->control->reclaim;
+    switch (request->body_case) {
+    case HAKMEM__REQUEST__BODY_STATS:
+    case HAKMEM__REQUEST__BODY_CLIENTS:
+    case HAKMEM__REQUEST__BODY_CLIENT:
+        return reclaim_look(reclaim, false);
+    case HAKMEM__REQUEST__BODY_TRIM:
+        return may_give_orders(peer) ? reclaim_look(reclaim, true) : 0;
+    default:
+        return 0;
+    }
+}
+
+bool request_is_ready(const struct request_handler *handler, unsigned round)
+{
+    return reclaim_has_looked(handler->control->reclaim, round);
+}
+
 static bool is_permitted(struct request_call *call)
 {
-    if (call->peer->uid == 0 || call->peer->uid == geteuid())
+    if (may_give_orders(call->peer))
         return true;
     refuse(call, HAKMEM__ERROR_CODE__ERROR_NOT_PERMITTED,
            "only root and the daemon's own user may do that", "");

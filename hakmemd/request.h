@@ -56,6 +56,14 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
 
+/*
+ * Before it is served: begins to have all clients looked at, if its answer says what is to be seen
+ * there. The round to wait for, by request_is_ready(), or 0: none.
+ */
+unsigned request_begin(struct request_handler *handler, const struct request_peer *peer,
+                       const Hakmem__Request *request);
+bool request_is_ready(const struct request_handler *handler, unsigned round);
+
 /* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
 struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
                                      const Hakmem__Request *request);

@@ -73,7 +73,9 @@ static void read_as_control(struct daemon *d, struct input *in)
     static unsigned char packet[CONN_REPLY_MAX_BYTES];
     Hakmem__Reply reply = HAKMEM__REPLY__INIT, *read;
     size_t n_bytes;
-    switch (input_byte(in) % 4) {
+    uint8_t choice = input_byte(in) % 4;
+    reclaim_look(&d->core.reclaim, choice == 3);
+    switch (choice) {
     case 0:
         control_stats(&d->core.control, &d->handler->reply_memory, &reply);
         break;

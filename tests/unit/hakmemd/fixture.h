@@ -95,6 +95,13 @@ static inline void fixture_free(struct fixture *f)
         assert_true(stats_is_valid(&(f)->stats));                                                  \
     } while (0)
 
+/* As a trim: hands all that is IDLE to the puncher. Bytes. */
+static inline uint64_t fixture_reclaim_all(struct fixture *f)
+{
+    assert_true(reclaim_has_looked(&f->reclaim, reclaim_look(&f->reclaim, true)));
+    return f->reclaim.figures.handed_over_bytes;
+}
+
 /* A client with its ledger as the program itself sees it: mapped a second time. */
 struct fixture_client {
     struct client *client;

@@ -408,7 +408,7 @@ static void test_grants_from_the_stock(void **state)
     uint32_t *slot = c.ledger->slots + extent->first_slot;
     ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_ACTIVE);
     ledger_slab_change(slot, *slot, LEDGER_CLIENT, SLAB_IDLE);
-    reclaim_all(&f->reclaim);
+    fixture_reclaim_all(f);
     fixture_wait(f, ledger_word_state(ledger_slot_read(slot)) == SLAB_RECLAIMED);
     assert_int_equal(lease_until_refused(f, &c, &r), 0);
     set_group_2(s, "/app", 64 * MIB, 18 * MIB); /* it has come back, and is in the figure now */

@@ -125,8 +125,8 @@ static void test_all_at_once(void **state)
     struct scene s = scene_new(3600000);
     for (int i = 0; i < 4; i++)
         change(&s, i, SLAB_IDLE);
-    assert_int_equal(reclaim_all(&s.f->reclaim), 4 * SUPERSLAB_BYTES);
-    assert_int_equal(reclaim_all(&s.f->reclaim), 0);
+    assert_int_equal(fixture_reclaim_all(s.f), 4 * SUPERSLAB_BYTES);
+    assert_int_equal(fixture_reclaim_all(s.f), 0);
     fixture_wait(s.f, state_of(&s, 3) == SLAB_RECLAIMED);
     for (int i = 0; i < 4; i++)
         assert_true(is_zero(&s, i));
@@ -139,7 +139,7 @@ static void test_returned_during_punch(void **state)
     struct scene s = scene_new(3600000);
     uint64_t id = s.extent->id;
     change(&s, 0, SLAB_IDLE);
-    assert_int_equal(reclaim_all(&s.f->reclaim), SUPERSLAB_BYTES);
+    assert_int_equal(fixture_reclaim_all(s.f), SUPERSLAB_BYTES);
     assert_true(lease_return(&s.f->leases, s.c.client, id));
     assert_false(lease_return(&s.f->leases, s.c.client, id));
     assert_int_equal(s.c.client->leased_bytes, 4 * SUPERSLAB_BYTES);
@@ -165,7 +165,7 @@ static void test_ended_during_punch(void **state)
     struct scene s = scene_new(3600000);
     for (int i = 0; i < 4; i++)
         change(&s, i, SLAB_IDLE);
-    assert_int_equal(reclaim_all(&s.f->reclaim), 4 * SUPERSLAB_BYTES);
+    assert_int_equal(fixture_reclaim_all(s.f), 4 * SUPERSLAB_BYTES);
     assert_int_equal(s.c.client->n_working, 1);
     scene_free(&s);
 }
@@ -204,7 +204,7 @@ static void test_hostile_ledger(void **state)
     uint64_t deadline_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;
     for (int i = 0;
          i < 3000 || (s.f->stats.reclaimed_bytes_total == 0 && clock_now_ms() < deadline_ms); i++) {
-        reclaim_all(&s.f->reclaim);
+        fixture_reclaim_all(s.f);
         event_base_loop(s.f->base, EVLOOP_NONBLOCK);
         struct client_usage usage = {0};
         client_add_usage(s.c.client, &usage);
@@ -229,7 +229,7 @@ static void test_every_state(void **state)
     for (uint32_t low = 0; low < 256; low++) {
         uint32_t word = 0xabcd00 | low;
         atomic_store_relaxed(&s.slots[2], word);
-        uint64_t n_bytes = reclaim_all(&s.f->reclaim);
+        uint64_t n_bytes = fixture_reclaim_all(s.f);
         if (low == SLAB_IDLE) {
             assert_int_equal(n_bytes, SUPERSLAB_BYTES);
             fixture_wait(s.f, state_of(&s, 2) == SLAB_RECLAIMED);
