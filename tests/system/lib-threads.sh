@@ -16,7 +16,8 @@ for run in "short 10000 24" "queue 3000000 24" "late 5000 12"; do
     under_private "$programs/prog-threads" $run >"$scratch/out" 2>"$scratch/err" ||
         fail "$run, private memory: $(cat "$scratch/out" "$scratch/err")"
     cat "$scratch/out"
-    # Kept: the threads' memory goes to other threads, not to waste.
-    expect_stats "$scratch/err" private_bytes -le 16777216
+    # Kept: the threads' memory goes to other threads, not to waste. (Eight that get into each other's way have an arena each, of
+    # 2 MiB and more, and memory is taken in ever larger steps.)
+    expect_stats "$scratch/err" private_bytes -le 33554432
 done
 expect_all_back
