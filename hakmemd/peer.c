@@ -362,7 +362,8 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     const Hakmem__Request *request = request_parse(handler, packet, n_bytes);
     struct request_answer *answer;
     bool brings_fds = request && request_may_send_fds(request);
-    if (brings_fds && peer->has_answers && conn_unread_bytes(peer->socket) > 0)
+    bool comes_alone = brings_fds || (request && request_answer_is_large(request));
+    if (comes_alone && peer->has_answers && conn_unread_bytes(peer->socket) > 0)
         return hold(peer, packet, n_bytes, WAITS_HELD);
     if (request && !has_looked(peer, request))
         return hold(peer, packet, n_bytes, WAITS_FOR_LOOK);
@@ -525,6 +526,14 @@ static void on_grown_up(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
+/* What it leaves unread is the kernel's memory, at our cost: no more than the largest answer needs.
+ * (The kernel doubles what it is told.) */
+static void bound_unread(int socket)
+{
+    const int n_bytes = CONN_REPLY_MAX_BYTES / 2 + 4096;
+    (void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
+}
+
 static void prepare_events(struct peer *peer)
 {
     struct event_base *base = peer->peers->base;
@@ -549,6 +558,7 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     list_init(&peer->in_flight_link);
     list_init(&peer->young_link);
     list_init(&peer->looking_link);
+    bound_unread(socket);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);

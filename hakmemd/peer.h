@@ -7,9 +7,9 @@
  * gone (ending). Only while it waits to read is it read from: so at most one request and one answer
  * per peer are ever held, and whatever else it sends waits in the kernel, at its own cost.
  *
- * Invariants: a packet with descriptors is sent only when the one before has been read, and while
- * it is on its way its descriptors are charged to the user (quota.descriptors_per_user). A peer's
- * socket is closed only when no work on its client's extents is in flight. Loop thread only.
+ * Invariants: a packet with descriptors, or a large one, is sent only when nothing is unread, and
+ * while descriptors are on their way they are charged to the user (quota.descriptors_per_user). A
+ * peer's socket is closed only when no work on its client's extents is in flight. Loop thread only.
  */
 #ifndef HAKMEMD_PEER_H
 #define HAKMEMD_PEER_H

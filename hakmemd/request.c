@@ -73,6 +73,12 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
+bool request_answer_is_large(const Hakmem__Request *request)
+{
+    return request->body_case == HAKMEM__REQUEST__BODY_CLIENTS ||
+           request->body_case == HAKMEM__REQUEST__BODY_CLIENT;
+}
+
 /* ---- refusals ---- */
 
 static void refuse(struct request_call *call, Hakmem__ErrorCode code, const char *message,

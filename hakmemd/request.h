@@ -56,6 +56,9 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
 
+/* May its answer be of tens of KiB? Then it waits likewise. */
+bool request_answer_is_large(const Hakmem__Request *request);
+
 /*
  * Before it is served: begins to have all clients looked at, if its answer says what is to be seen
  * there. The round to wait for, by request_is_ready(), or 0: none.

@@ -1,6 +1,8 @@
 /* The protocol's rules, against a raw client: order, values, packets, rates. */
 #include "daemon.h"
 
+#include <sys/ioctl.h>
+
 static void test_hello_and_lease(void **state)
 {
     (void)state;
@@ -167,6 +169,66 @@ static void test_one_packet_of_descriptors_in_flight(void **state)
     close(watcher);
 }
 
+static Hakmem__Request *make_clients_query(void)
+{
+    static Hakmem__Request request;
+    static Hakmem__ClientsQuery query;
+    hakmem__request__init(&request);
+    hakmem__clients_query__init(&query);
+    request.id = 15;
+    request.body_case = HAKMEM__REQUEST__BODY_CLIENTS;
+    request.clients = &query;
+    return &request;
+}
+
+/* Nor is there ever more than one large answer unread, and of small ones, a bounded number. */
+static void test_one_large_answer_in_flight(void **state)
+{
+    (void)state;
+    enum { N_CLIENTS = 40 };
+    static unsigned char packet[CONN_REPLY_MAX_BYTES];
+    int clients[N_CLIENTS], n_unread, n_unread_later;
+    start_daemon();
+    int fd = dial(), watcher = dial();
+    for (int i = 0; i < N_CLIENTS; i++) {
+        clients[i] = dial();
+        call(clients[i], make_hello(1, 0));
+        conn_close_fds(fds, n_fds);
+    }
+    send_request(fd, make_clients_query());
+    struct pollfd waits = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&waits, 1, FIXTURE_PATIENCE_MS), 1);
+    assert_int_equal(ioctl(fd, FIONREAD, &n_unread), 0);
+    send_request(fd, make_clients_query());
+    send_request(fd, make_clients_query());
+    for (int i = 0; i < 50; i++) /* the daemon has had its turns */
+        stats_by(watcher);
+    assert_int_equal(ioctl(fd, FIONREAD, &n_unread_later), 0);
+    assert_int_equal(n_unread_later, n_unread);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(receive(fd)->clients->n_clients, N_CLIENTS);
+    /* Of small ones as many as the kernel takes for a large one: it counts some 768 bytes for each.
+     */
+    int n_one;
+    size_t n_bytes, n_sent = 0;
+    send_request(fd, make_ping());
+    assert_int_equal(poll(&waits, 1, FIXTURE_PATIENCE_MS), 1);
+    assert_int_equal(ioctl(fd, FIONREAD, &n_one), 0);
+    assert_int_equal(receive(fd)->id, 13);
+    assert_int_equal(wire_pack_request(make_ping(), packet, sizeof(packet), &n_bytes), 0);
+    while (n_sent < 1000 && conn_send(fd, packet, n_bytes, NULL, 0) == 0)
+        n_sent++;
+    for (int i = 0; i < 500; i++)
+        stats_by(watcher);
+    assert_int_equal(ioctl(fd, FIONREAD, &n_unread), 0);
+    assert_true(n_sent > 160);
+    assert_in_range(n_unread / n_one, 10, 150);
+    for (int i = 0; i < N_CLIENTS; i++)
+        close(clients[i]);
+    close(fd);
+    close(watcher);
+}
+
 static void test_peer_that_does_not_read(void **state)
 {
     (void)state;
@@ -208,6 +270,7 @@ int main(void)
         daemon_test(test_values_out_of_range),
         daemon_test(test_malformed),
         daemon_test(test_one_packet_of_descriptors_in_flight),
+        daemon_test(test_one_large_answer_in_flight),
         daemon_test(test_peer_that_does_not_read),
         daemon_test(test_rate),
     };
