@@ -17,9 +17,12 @@
 #define FRESH_MAX_MS   1000
 #define ROOM_PER_MS    ((uint64_t)4 << 20)
 /* Groups without a client are remembered for so long, and at most so many. */
-#define UNUSED_MS       5000
-#define N_UNUSED_MAX    64
-#define RESERVE_SHIFT   3 /* an eighth of the limit */
+#define UNUSED_MS     5000
+#define N_UNUSED_MAX  64
+#define RESERVE_SHIFT 3 /* an eighth of the limit */
+/* Looked at, from the top: the limits that others have set for a program are there. To whom a group
+ * is delegated may nest thousands in it, with a limit each that has to be read again and again. */
+#define N_LEVELS_MAX    12
 #define UNLIMITED_BYTES (UINT64_C(1) << 60)
 #define MOUNT_BYTES     (HOST_ROOT_BYTES + 64)
 
@@ -344,12 +347,25 @@ static struct cgroup *get_by_path(struct cgroups *cgroups, const struct version 
     }
 }
 
+static void cut_to_levels(char *group)
+{
+    for (unsigned n = 0; group; n++) {
+        group = strchr(n == 0 ? group : group + 1, '/');
+        if (group && n == N_LEVELS_MAX) {
+            *group = '\0';
+            return;
+        }
+    }
+}
+
 struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid)
 {
     char path[PATH_MAX];
     size_t mount_length;
     const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
     forget_old(cgroups);
+    if (version)
+        cut_to_levels(path + mount_length);
     return version ? get_by_path(cgroups, version, path, mount_length) : NULL;
 }
 

@@ -267,6 +267,36 @@ static void test_with_the_daemon_in_it(void **state)
     cgroup_unref(own);
 }
 
+/* However deep a program nests its groups, and whatever it writes into them: those above bind, the
+ * others cost nothing. */
+static void test_deep_groups(void **state)
+{
+    struct scene *s = *state;
+    enum { N_LEVELS = 40, N_SEEN = 12 };
+    char group[4 * N_LEVELS] = "", line[sizeof(group) + 8], event[4096];
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    assert_true(watch >= 0);
+    for (int level = 1; level <= N_LEVELS; level++) {
+        snprintf(group + strlen(group), sizeof(group) - strlen(group), "/%d", level);
+        set_group_2(s, group, level == N_SEEN ? 128 * MIB : level > N_SEEN ? 16 * MIB : 0, 0);
+        if (level > N_SEEN) {
+            char name[sizeof(group) + 64];
+            snprintf(name, sizeof(name), "sys/fs/cgroup%s/memory.max", group);
+            assert_true(inotify_add_watch(watch, fake_host_path(&s->fake, name), IN_OPEN) >= 0);
+        }
+    }
+    snprintf(line, sizeof(line), "0::%s\n", group);
+    set_process(s, PID, line);
+    struct cgroup *cgroup = get(s, PID);
+    assert_int_equal(room_of(cgroup), 112 * MIB);
+    assert_int_equal(read(watch, event, sizeof(event)), -1); /* nothing was opened */
+    struct cgroup *same = get(s, PID);
+    assert_ptr_equal(same, cgroup);
+    cgroup_unref(same);
+    cgroup_unref(cgroup);
+    close(watch);
+}
+
 /* Programs of a group that come and go: its figures are read once in a while, not once each; and a
  * limit that changes holds soon. */
 static void test_many_that_come_and_go(void **state)
@@ -456,6 +486,7 @@ int main(void)
         TEST(test_a_group_that_goes),
         TEST(test_leased_counts),
         TEST(test_with_the_daemon_in_it),
+        TEST(test_deep_groups),
         TEST(test_many_that_come_and_go),
         TEST(test_groups_are_forgotten),
         TEST(test_events),
