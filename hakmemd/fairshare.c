@@ -3,8 +3,11 @@
 
 #include "common/check.h"
 
-#define FADE_SHIFT  3                      /* an eighth a second */
-#define FADED_BYTES (SUPERSLAB_BYTES >> 6) /* of one SuperSlab: half a minute later */
+/* On the list, which is gone over for each extent. A user may be as many as it was lent user IDs.
+ */
+#define N_TAKERS_MAX 512
+#define FADE_SHIFT   3                      /* an eighth a second */
+#define FADED_BYTES  (SUPERSLAB_BYTES >> 6) /* of one SuperSlab: half a minute later */
 
 void fairshare_init(struct fairshare *fairshare)
 {
@@ -33,6 +36,8 @@ void fairshare_note_asked(struct fairshare *fairshare, struct quota_user *user, 
 {
     if (list_is_empty(&user->taker_link)) {
         struct quota_user *same;
+        if (fairshare->n_takers == N_TAKERS_MAX) /* the one that has been there longest */
+            forget(fairshare, list_entry(fairshare->takers.next, struct quota_user, taker_link));
         if (quota_user_ref(user->quota, user->uid, &same) < 0)
             return; /* cannot be: it exists */
         list_push_back(&fairshare->takers, &user->taker_link);

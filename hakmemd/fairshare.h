@@ -8,7 +8,8 @@
  * served cold.
  *
  * Invariant: a user is on the list from its first question until it has been quiet and its figures
- * have faded; meanwhile the list holds a reference to it. Loop thread only.
+ * have faded, or the list is full and it has been there longest; meanwhile the list holds a
+ * reference to it. Loop thread only.
  */
 #ifndef HAKMEMD_FAIRSHARE_H
 #define HAKMEMD_FAIRSHARE_H

@@ -481,6 +481,27 @@ static void close_gate(struct fixture *f, struct gate *gate, enum worker_urgency
     sem_wait(&gate->begun);
 }
 
+/* However many users ask, or one with as many IDs, the list that each request goes over stays
+ * short. */
+static void test_takers_are_bounded(void **state)
+{
+    (void)state;
+    enum { N = 2000 };
+    struct fixture *f = fixture_new(0, 0, 0, 60000);
+    struct fairshare *fairshare = &f->pool.fairshare;
+    for (uid_t uid = 1; uid <= N; uid++) {
+        struct quota_user *user;
+        assert_int_equal(quota_user_ref(&f->quota, uid, &user), 0);
+        fairshare_note_asked(fairshare, user, 2 * MIB);
+        assert_true(fairshare_permits(fairshare, user, 2 * MIB, 1024 * MIB));
+        fairshare_note_taken(fairshare, user, 2 * MIB);
+        quota_user_unref(user);
+        assert_true(fairshare->n_takers <= 1000);
+    }
+    assert_true(fairshare->n_takers >= 100);
+    fixture_free(f);
+}
+
 /* Of what a user gives up, so much may wait to be closed without being charged to it, and no more.
  */
 static void test_closing_lags(void **state)
@@ -596,6 +617,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_many_come_back_at_once),
         cmocka_unit_test(test_slots_in_pieces),
+        cmocka_unit_test(test_takers_are_bounded),
         cmocka_unit_test(test_closing_lags),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_descriptors_are_shared),
