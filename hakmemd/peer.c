@@ -37,6 +37,7 @@ enum peer_waits {
     WAITS_TO_READ,
     WAITS_TO_WRITE,
     WAITS_HELD,
+    WAITS_TO_BE_READ, /* held, too, but not for ever */
     WAITS_FOR_LOOK,
     WAITS_THROTTLED,
     WAITS_TO_SEND_FDS
@@ -232,6 +233,10 @@ static void wait_for(struct peer *peer, enum peer_waits waits)
     case WAITS_HELD:
         r = event_add(&peer->read_by_peer_event, NULL);
         break;
+    case WAITS_TO_BE_READ:
+        timeout = clock_timeval(peer->peers->settings.unread_timeout_ms);
+        r = event_add(&peer->read_by_peer_event, &timeout);
+        break;
     case WAITS_THROTTLED:
         timeout = clock_timeval(rate_wait_ns(peer) / 1000000 + 1);
         r = event_add(&peer->throttle_event, &timeout);
@@ -364,7 +369,7 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     bool brings_fds = request && request_may_send_fds(request);
     bool comes_alone = brings_fds || (request && request_answer_is_large(request));
     if (comes_alone && peer->has_answers && conn_unread_bytes(peer->socket) > 0)
-        return hold(peer, packet, n_bytes, WAITS_HELD);
+        return hold(peer, packet, n_bytes, brings_fds ? WAITS_HELD : WAITS_TO_BE_READ);
     if (request && !has_looked(peer, request))
         return hold(peer, packet, n_bytes, WAITS_FOR_LOOK);
     if (brings_fds && !take_off(peer)) {
@@ -427,7 +432,7 @@ static void run(struct peer *peer)
 
 static void go_on(struct peer *peer, short what)
 {
-    if (peer->waits == WAITS_TO_WRITE && (what & EV_TIMEOUT)) {
+    if ((peer->waits == WAITS_TO_WRITE || peer->waits == WAITS_TO_BE_READ) && (what & EV_TIMEOUT)) {
         peer->peers->stats->dropped_peers_total++;
         note_misbehaviour(peer, "it does not read its answers");
         disconnect(peer);
