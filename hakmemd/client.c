@@ -360,10 +360,10 @@ bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job
     if (client->ending || extent->care.in_flight)
         return false;
     extent->care.in_flight = true;
-    extent->care.job.run = run;
-    extent->care.job.done = done;
+    extent->care.punch.job.run = run;
+    extent->care.punch.job.done = done;
     client->n_working++;
-    workers_submit(extent->extents->workers, &extent->care.job, WORKER_URGENT);
+    punchers_submit(extent->extents->punchers, &extent->care.punch, &client->user->n_stuck_punches);
     return true;
 }
 
@@ -372,7 +372,7 @@ bool client_leave_after_work(struct extent *extent)
     if (!extent->care.in_flight)
         return false;
     extent->care.leaving = true;
-    workers_cancel(extent->extents->workers, &extent->care.job);
+    workers_cancel(extent->extents->workers, &extent->care.punch.job);
     return true;
 }
 
@@ -380,6 +380,7 @@ void client_end_work(struct extent *extent)
 {
     struct client *client = extent->client;
     extent->care.in_flight = false;
+    punchers_note_done(extent->extents->punchers, &extent->care.punch);
     client->n_working--;
     if (extent->care.leaving) {
         extent->care.leaving = false;
@@ -399,7 +400,7 @@ void client_end(struct client *client, void (*on_quiet)(struct client *client))
         if (client->n_working == 0)
             break;
         if (extent->care.in_flight)
-            workers_cancel(extent->extents->workers, &extent->care.job);
+            workers_cancel(extent->extents->workers, &extent->care.punch.job);
     }
     if (client->n_working == 0)
         on_quiet(client);

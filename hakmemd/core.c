@@ -2,8 +2,12 @@
 #include "hakmemd/core.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "hakmemd/log.h"
+
+#define N_WORKERS 2
 
 static int init_stock(struct core *core, const struct core_settings *settings,
                       struct store_passed *passed)
@@ -11,7 +15,9 @@ static int init_stock(struct core *core, const struct core_settings *settings,
     quota_init(&core->quota, &settings->quota);
     int r = quota_apply(&core->quota, &settings->quota);
     if (r == 0)
-        r = workers_new(core->base, &core->workers);
+        r = workers_new(core->base, N_WORKERS, &core->workers);
+    if (r == 0)
+        r = punchers_init(&core->punchers, core->base);
     if (r == 0)
         r = store_init(&core->store, settings->store_after_ms, passed, core->base, &core->stats);
     if (r < 0)
@@ -21,7 +27,8 @@ static int init_stock(struct core *core, const struct core_settings *settings,
         core->topology = *settings->topology;
     else
         topology_init(&core->topology, &core->host);
-    extents_init(&core->extents, &core->stats, core->workers, &core->store, &core->topology);
+    extents_init(&core->extents, &core->stats, core->workers, &core->punchers, &core->store,
+                 &core->topology);
     cgroups_init(&core->cgroups, &core->host);
     if (settings->heeds_own_cgroup)
         core->own_cgroup = cgroups_get_own(&core->cgroups);
@@ -94,7 +101,12 @@ void core_deinit(struct core *core)
 {
     pressure_deinit(&core->pressure);
     reclaim_deinit(&core->reclaim);
-    /* Ends the work in flight, and with it the last clients. */
+    /* Ends the work in flight, and with it the last clients. Where one of them holds it up, there
+     * is nobody to wait for: what outlives us has been seen to. */
+    if (!punchers_deinit(&core->punchers)) {
+        log_warning(NULL, "a client holds up a punch: leaving it");
+        _exit(EXIT_SUCCESS);
+    }
     workers_free(core->workers);
     cgroup_unref(core->own_cgroup);
     cgroups_deinit(&core->cgroups);

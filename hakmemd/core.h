@@ -30,6 +30,7 @@ struct core {
     struct host host;
     struct stats stats;
     struct workers *workers;
+    struct punchers punchers;
     struct store store;
     struct extents extents;
     struct quota quota;

@@ -18,8 +18,9 @@ static struct list *bucket(struct extents *extents, uint64_t id)
 }
 
 void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
-                  struct store *store, const struct topology *topology)
+                  struct punchers *punchers, struct store *store, const struct topology *topology)
 {
+    extents->punchers = punchers;
     extents->topology = topology;
     extents->stats = stats;
     extents->workers = workers;

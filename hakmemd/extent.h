@@ -23,6 +23,7 @@
 
 #include "common/list.h"
 #include "common/superslab.h"
+#include "hakmemd/punchers.h"
 #include "hakmemd/quota.h"
 #include "hakmemd/stats.h"
 #include "hakmemd/store.h"
@@ -49,7 +50,7 @@ struct extent_watch {
 /* A punch under way: at most one at a time; begun and ended by client_begin_work() and
  * client_end_work(). */
 struct extent_care {
-    struct worker_job job;
+    struct punch punch;
     bool in_flight;
     bool leaving; /* returned meanwhile: goes on when the work is over */
     uint16_t slabs;
@@ -113,6 +114,7 @@ struct extent {
 struct extents {
     struct stats *stats;
     struct workers *workers;
+    struct punchers *punchers;       /* borrowed */
     struct store *store;             /* borrowed; may be off */
     const struct topology *topology; /* borrowed */
     uint64_t last_id;
@@ -120,7 +122,7 @@ struct extents {
 };
 
 void extents_init(struct extents *extents, struct stats *stats, struct workers *workers,
-                  struct store *store, const struct topology *topology);
+                  struct punchers *punchers, struct store *store, const struct topology *topology);
 
 /* A NEW extent without pages. 0, -EMFILE (too few descriptors left), or another negative errno. */
 int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing backing,

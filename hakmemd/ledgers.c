@@ -117,10 +117,18 @@ void ledgers_release(struct ledger_mapping *mapping)
     workers_submit(mapping->ledgers->workers, &mapping->job, WORKER_URGENT);
 }
 
+static void show_pressure(struct ledger_mapping *mapping)
+{
+    /* Relaxed: a hint that orders nothing. */
+    atomic_store_relaxed(&mapping->ledger->pressure, mapping->pressure);
+}
+
 struct ledger *ledgers_map(struct ledger_mapping *mapping)
 {
     if (!mapping->ledger) {
         mapping->ledger = map(mapping->fd, mapping->n_slots);
+        if (mapping->ledger)
+            show_pressure(mapping);
         if (mapping->ledger && !mapping->in_flight)
             close_file(mapping);
     }
@@ -141,8 +149,10 @@ static void map_done(struct worker_job *job)
         mapping->ledger = mapping->made;
     else if (mapping->made) /* somebody could not wait */
         munmap(mapping->made, ledger_bytes(mapping->n_slots));
-    if (mapping->ledger)
+    if (mapping->ledger) {
+        show_pressure(mapping);
         close_file(mapping);
+    }
     if (mapping->released)
         ledgers_release(mapping);
 }
@@ -167,12 +177,10 @@ void ledgers_read(const struct ledger_mapping *mapping, size_t offset, void *to,
 
 void ledgers_set_pressure(struct ledger_mapping *mapping, enum ledger_pressure pressure)
 {
-    const uint32_t level = (uint32_t)pressure;
-    if (mapping->ledger) {
-        /* Relaxed: a hint that orders nothing. */
-        atomic_store_relaxed(&mapping->ledger->pressure, level);
-        return;
-    }
-    ssize_t n = pwrite(mapping->fd, &level, sizeof(level), offsetof(struct ledger, pressure));
-    (void)n; /* a hint that is missing */
+    bool is_new = mapping->pressure != (uint32_t)pressure;
+    mapping->pressure = (uint32_t)pressure;
+    if (mapping->ledger)
+        show_pressure(mapping);
+    else if (is_new)
+        ledgers_map_soon(mapping);
 }

@@ -4,10 +4,10 @@
  * To map and to unmap takes the lock of the daemon's address space, which a worker may hold for
  * long while it makes pages, and makes every processor that runs one of its threads drop
  * translations: ten times as long as to make the file. A program that is gone within the second
- * needs none of it: the head of its ledger is written through the file, the slots of a new one are
- * zero, which is EMPTY, and nothing of it has been IDLE for long enough to be looked at. So a
- * ledger is kept as a descriptor, until reclaim asks for the mapping, which a worker makes, or
- * until somebody needs its words at once.
+ * needs none of it: the head of its ledger is written through the file before it is sent, the slots
+ * of a new one are zero, which is EMPTY, and nothing of it has been IDLE for long enough to be
+ * looked at. So a ledger is kept as a descriptor, until reclaim asks for the mapping, which a
+ * worker makes, or until somebody needs its words at once.
  *
  * Invariant: a mapping has its descriptor or its memory, or both while a worker maps it. Loop
  * thread only.
@@ -36,6 +36,7 @@ struct ledger_mapping {
     struct ledgers *ledgers;
     struct ledger *ledger; /* NULL: not mapped */
     uint32_t n_slots;
+    uint32_t pressure;   /* to be shown in it, once it is mapped */
     int fd;              /* -1: mapped, and closed */
     bool in_flight;      /* a worker is mapping it */
     bool released;       /* meanwhile */
@@ -58,9 +59,11 @@ struct ledger *ledgers_map(struct ledger_mapping *mapping);
 /* Has a worker map it, if need be. */
 void ledgers_map_soon(struct ledger_mapping *mapping);
 
-/* Reads or writes a part of it, mapped or not. (Where it is not, by the file: a word that a client
- * writes at that moment may be seen in parts.) What cannot be read is zero. */
+/* Reads a part of it, mapped or not. (Where it is not, by the file: a word that a client writes at
+ * that moment may be seen in parts.) What cannot be read is zero. */
 void ledgers_read(const struct ledger_mapping *mapping, size_t offset, void *to, size_t n_bytes);
+/* At once, or when it has been mapped. Not by the file: to write to one waits for its inode's lock,
+ * and a client can hold that for as long as it likes (punchers.h). */
 void ledgers_set_pressure(struct ledger_mapping *mapping, enum ledger_pressure pressure);
 
 /* Consumes the mapping. Accepts NULL. */

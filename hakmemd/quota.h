@@ -99,8 +99,9 @@ struct quota_user {
     struct list taker_link;                  /* fairshare.takers; this and the following: its */
     uint64_t asked_bytes;
     uint64_t taken_bytes;
-    struct list in_flight; /* peers with descriptors in flight; peer.c's */
-    uint64_t swept_ms;     /* when in_flight was last looked through; peer.c's */
+    struct list in_flight;    /* peers with descriptors in flight; peer.c's */
+    uint64_t swept_ms;        /* when in_flight was last looked through; peer.c's */
+    unsigned n_stuck_punches; /* of its clients' extents; punchers.c's */
 };
 
 /* Embedded in what it is for. Zeroed is uncharged. */

@@ -22,7 +22,7 @@
 
 static void punch_run(struct worker_job *job)
 {
-    struct extent_care *punch = list_entry(job, struct extent_care, job);
+    struct extent_care *punch = list_entry(job, struct extent_care, punch.job);
     struct extent *extent = list_entry(punch, struct extent, care);
     punch->error = 0;
     for (uint32_t i = 0; i < extent->n_slabs && punch->error == 0;) {
@@ -42,7 +42,7 @@ static struct stats *stats_of(const struct extent *extent)
 
 static void punch_done(struct worker_job *job)
 {
-    struct extent_care *punch = list_entry(job, struct extent_care, job);
+    struct extent_care *punch = list_entry(job, struct extent_care, punch.job);
     struct extent *extent = list_entry(punch, struct extent, care);
     struct ledger *ledger = client_ledger(extent->client); /* mapped: words were changed in it */
     bool is_punched = !job->cancelled && punch->error == 0;
@@ -90,7 +90,8 @@ static uint64_t scan_extent(struct reclaim *reclaim, struct client *client, stru
 
     client_read_words(client, extent, words);
     client_count_words(words, extent->n_slabs, usage);
-    if (!ledger || punch->in_flight || extent->work.backing == BACKING_HUGETLB)
+    if (!ledger || punch->in_flight || extent->work.backing == BACKING_HUGETLB ||
+        client->user->n_stuck_punches > 0)
         return 0;
     punch->slabs = 0;
     for (uint32_t i = 0; i < extent->n_slabs; i++) {

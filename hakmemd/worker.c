@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 #include "common/atomic.h"
+#include "common/check.h"
 #include "hakmemd/turn.h"
 
-#define N_WORKERS 2
+#define N_THREADS_MAX 2
 
 /* Finished jobs seen to in one go; then the loop looks who else is there. */
 #define DONE_A_TURN 8
@@ -60,7 +61,8 @@ struct workers {
     struct list to_be_done; /* taken from `finished`; the loop's */
     int done_fd;            /* eventfd: `finished` is not empty */
     struct event *done_event;
-    struct worker threads[N_WORKERS];
+    unsigned n_threads;
+    struct worker threads[N_THREADS_MAX];
 };
 
 /* Of this thread alone. Without the right to go below 0 it stays where it was. */
@@ -99,13 +101,19 @@ static struct worker_job *take_all(struct worker_job **stack)
 
 /* ---- the workers' side ---- */
 
+/* With the lock. */
+static void sort_incoming(struct workers *workers)
+{
+    for (struct worker_job *in = take_all(&workers->incoming); in; in = in->next)
+        list_push_back(&workers->queues[in->urgency], &in->link);
+}
+
 static struct worker_job *next_job(struct worker *worker)
 {
     struct workers *workers = worker->workers;
     struct worker_job *job = NULL;
     pthread_mutex_lock(&workers->lock);
-    for (struct worker_job *in = take_all(&workers->incoming); in; in = in->next)
-        list_push_back(&workers->queues[in->urgency], &in->link);
+    sort_incoming(workers);
     for (int urgency = 0; urgency < WORKER_N_URGENCIES && !job; urgency++) {
         struct list *first = list_first(&workers->queues[urgency]);
         if (first && (urgency != WORKER_BACKGROUND || worker->takes_background)) {
@@ -180,7 +188,7 @@ static void *worker_main(void *data)
 /* Wakes a worker that sleeps and takes this kind, if there is one. */
 static bool rouse(struct workers *workers, enum worker_urgency urgency)
 {
-    for (size_t i = 0; i < N_WORKERS; i++) {
+    for (unsigned i = 0; i < workers->n_threads; i++) {
         struct worker *worker = &workers->threads[i];
         /* After the push: see sleep_unless_busy(). */
         if ((urgency != WORKER_BACKGROUND || worker->takes_background) &&
@@ -231,7 +239,7 @@ static int start_threads(struct workers *workers)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int r = 0;
-    for (size_t i = 0; i < N_WORKERS && r == 0; i++) {
+    for (unsigned i = 0; i < workers->n_threads && r == 0; i++) {
         struct worker *worker = &workers->threads[i];
         worker->workers = workers;
         worker->takes_background = i > 0;
@@ -243,12 +251,14 @@ static int start_threads(struct workers *workers)
     return r;
 }
 
-int workers_new(struct event_base *base, struct workers **workers_out)
+int workers_new(struct event_base *base, unsigned n_threads, struct workers **workers_out)
 {
+    check_or_trap(n_threads > 0 && n_threads <= N_THREADS_MAX);
     struct workers *workers = calloc(1, sizeof(*workers));
     if (!workers)
         return -ENOMEM;
     int r = -ENOMEM;
+    workers->n_threads = n_threads;
     pthread_mutex_init(&workers->lock, NULL);
     for (int i = 0; i < WORKER_N_URGENCIES; i++)
         list_init(&workers->queues[i]);
@@ -281,15 +291,62 @@ void workers_cancel(struct workers *workers, struct worker_job *job)
     atomic_cas_relaxed(&job->step, &step, JOB_CANCELLED);
 }
 
-void workers_free(struct workers *workers)
+void workers_move_waiting(struct workers *from, struct workers *to)
 {
-    if (!workers)
-        return;
+    bool is_any = false;
+    pthread_mutex_lock(&from->lock);
+    sort_incoming(from);
+    for (int urgency = 0; urgency < WORKER_N_URGENCIES; urgency++) {
+        struct list *first;
+        while ((first = list_first(&from->queues[urgency]))) {
+            list_remove(first);
+            push(&to->incoming, list_entry(first, struct worker_job, link));
+            is_any = true;
+        }
+    }
+    pthread_mutex_unlock(&from->lock);
+    if (is_any)
+        rouse(to, WORKER_URGENT);
+}
+
+static void tell_to_stop(struct workers *workers)
+{
     /* Pairs with the loads in worker_main() and sleep_unless_busy(). */
     atomic_swap_seq_cst(&workers->stopping, 1u);
     while (rouse(workers, WORKER_URGENT))
         ;
-    for (size_t i = 0; i < N_WORKERS; i++) {
+}
+
+bool workers_stop_within(struct workers *workers, unsigned wait_ms)
+{
+    struct timespec until;
+    if (!workers)
+        return true;
+    tell_to_stop(workers);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += wait_ms % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    for (unsigned i = 0; i < workers->n_threads; i++) {
+        struct worker *worker = &workers->threads[i];
+        if (worker->is_started && pthread_timedjoin_np(worker->thread, NULL, &until) != 0)
+            return false;
+        if (worker->is_started)
+            sem_destroy(&worker->wake);
+        worker->is_started = false;
+    }
+    return true;
+}
+
+void workers_free(struct workers *workers)
+{
+    if (!workers)
+        return;
+    tell_to_stop(workers);
+    for (unsigned i = 0; i < workers->n_threads; i++) {
         if (!workers->threads[i].is_started)
             continue;
         pthread_join(workers->threads[i].thread, NULL);

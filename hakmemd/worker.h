@@ -34,12 +34,20 @@ struct worker_job {
     unsigned step;
 };
 
-/* 0 or a negative errno. */
-int workers_new(struct event_base *base, struct workers **workers_out);
+/* With one thread or two, of which the first takes no background jobs. 0 or a negative errno. */
+int workers_new(struct event_base *base, unsigned n_threads, struct workers **workers_out);
 
 /* Runs prompt and urgent jobs to their end, cancels background ones not begun, calls every done().
  * Accepts NULL. */
 void workers_free(struct workers *workers);
+
+/* Lets the threads come to their end, as before workers_free(), which is then still to be called.
+ * False: one of them has not, in this time. Accepts NULL. */
+bool workers_stop_within(struct workers *workers, unsigned wait_ms);
+
+/* What no thread has begun goes to other workers, who call its done(). For workers whose threads do
+ * not get on. */
+void workers_move_waiting(struct workers *from, struct workers *to);
 
 /* If no worker has begun the job, none will: it is finished, as cancelled, when its turn comes;
  * done() is still called from the loop. */

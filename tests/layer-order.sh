@@ -3,4 +3,4 @@
 order common conn ledger superslab list check atomic
 order hakmemctl main cmd-run cmd-top cmd-stats cmd-clients cmd-pool cmd-ping cmd-trim cmd-prewarm cmd-drain cmd-quota cmd-doctor doctor-daemon doctor-cgroup doctor-host doctor private-daemon locate clients-table ask session table output command
 order libclient override library api report fork guard fence heap next stats cache publish firstblocks large growth tick purge span huge sparse sparsepages spanpages runs holes firstregion firstlarge source leases private freeslabs extents originals extentfile witness copied link connection delivery descriptor identity forkmark probe misuse window sizeclass bitmap settings lock text glue tables hakmem
-order hakmemd main config server peer request core control adopt pressure signs lease reclaim scrub pool prewarm client ledgers slots extent store memfd fairshare quota cgroup demand topology notify worker stats log turn clock host
+order hakmemd main config server peer request core control adopt pressure signs lease reclaim scrub pool prewarm client ledgers slots extent store memfd fairshare quota cgroup demand topology notify punchers worker stats log turn clock host

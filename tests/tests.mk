@@ -55,7 +55,7 @@ tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BI
 debug-library:
 	@$(MAKE) --no-print-directory -s DEBUG=1 BUILD=$(BUILD)/debug $(BUILD)/debug/libhakmem.so
 
-## make check        all tests, JOBS at a time (as there are processors); under 10 minutes on two
+## make check        all tests, JOBS at a time (as there are processors); some four minutes on two
 check: tests
 	@BUILD=$(BUILD) JOBS=$(JOBS) sh tests/run.sh $(REAL_SH) $(SYSTEM_SH) $(SYSTEM_BIN) $(UNIT_CLIENT) $(UNIT_DAEMON) $(UNIT_COMMON)
 

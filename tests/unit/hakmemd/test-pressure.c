@@ -66,7 +66,7 @@ static void test_ladder(void **state)
     assert_true(f->pool.fresh_bytes > 32 * MIB); /* the target, which fades */
     rise(s); /* down to the minimum, idle memory at once, clients are told */
     assert_int_equal(f->pool.fresh_bytes, 16 * MIB);
-    assert_int_equal(c.ledger->pressure, LEDGER_PRESSURE_SOME);
+    fixture_wait(f, c.ledger->pressure == LEDGER_PRESSURE_SOME);
     fixture_wait(f, ledger_word_state(ledger_slot_read(&slots[1])) == SLAB_RECLAIMED);
     assert_int_equal(ledger_word_state(ledger_slot_read(&slots[0])), SLAB_ACTIVE);
     assert_false(f->leases.refusing);

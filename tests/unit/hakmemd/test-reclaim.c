@@ -255,8 +255,6 @@ static void test_mapped_by_the_first_look(void **state)
     assert_int_equal(c.ledger->magic, LEDGER_MAGIC);
     assert_int_equal(c.ledger->daemon_epoch, 1);
     assert_int_equal(f->stats.n_ledger_fds, 2);
-    client_set_pressure(c.client, LEDGER_PRESSURE_SOME);
-    assert_int_equal(c.ledger->pressure, LEDGER_PRESSURE_SOME);
     assert_int_equal(lease_grant(&f->leases, c.client, 2, 2, CONN_MAX_FDS, grant, &n), 0);
     close(grant[0].fd);
     uint32_t *slots = &c.ledger->slots[grant[0].extent->first_slot];

@@ -88,7 +88,7 @@ static int set_up(void **state)
     struct fixture *fixture = test_calloc(1, sizeof(*fixture));
     fixture->base = event_base_new();
     sem_init(&fixture->begun, 0, 0);
-    assert_int_equal(workers_new(fixture->base, &fixture->workers), 0);
+    assert_int_equal(workers_new(fixture->base, N_WORKERS, &fixture->workers), 0);
     *state = fixture;
     alarm(WAIT_S);
     return 0;
