@@ -14,7 +14,7 @@ mkfifo "$scratch/words"
 exec 9<>"$scratch/words"
 pids=
 for i in $(seq $n_programs); do
-    strace -f -qq -o "$scratch/trace.$i" -E LD_PRELOAD="$library" -E HAKMEM_SOCKET="$socket" -E HAKMEM_WAIT_US=500000 \
+    strace -f -qq -o "$scratch/trace.$i" -E LD_PRELOAD="$library" -E HAKMEM_SOCKET="$socket" -E HAKMEM_WAIT_US=5000000 \
         "$programs/prog-decay" $each <"$scratch/words" 2>"$scratch/err.$i" &
     pids="$pids $!"
     background_pids="$background_pids $!"

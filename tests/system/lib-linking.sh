@@ -20,7 +20,7 @@ linked() {
             fail "$linked_how: does not link"
     done
     LD_LIBRARY_PATH=$BUILD "$scratch/malloc-edges" >/dev/null 2>"$scratch/err" || fail "$linked_how: $(cat "$scratch/err")"
-    LD_LIBRARY_PATH=$BUILD HAKMEM_WAIT_US=500000 "$scratch/malloc-model" 2 2 1 100 >/dev/null 2>"$scratch/err" ||
+    LD_LIBRARY_PATH=$BUILD HAKMEM_WAIT_US=5000000 "$scratch/malloc-model" 2 2 1 100 >/dev/null 2>"$scratch/err" ||
         fail "$linked_how: $(cat "$scratch/err")"
     expect_stats "$scratch/err" leased_bytes -gt 0
     echo "$linked_how: ok"

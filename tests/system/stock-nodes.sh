@@ -8,7 +8,7 @@ strace -o /dev/null true 2>/dev/null || skip "strace does not work here"
 taskset -c 1 true 2>/dev/null || skip "there is but one processor"
 # A program on one processor that asks for one lease after the other.
 leaser() {
-    taskset -c "$1" env LD_PRELOAD="$library" HAKMEM_SOCKET="$socket" HAKMEM_WAIT_US=500000 HAKMEM_STATS=1 \
+    taskset -c "$1" env LD_PRELOAD="$library" HAKMEM_SOCKET="$socket" HAKMEM_WAIT_US=5000000 HAKMEM_STATS=1 \
         python3 -c 'x = [bytearray(200000) for i in range(60)]' \
         2>"$scratch/err" || fail "status $?: $(cat "$scratch/err")"
     expect_stats "$scratch/err" leased_bytes -gt 8000000
