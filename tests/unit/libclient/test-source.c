@@ -190,6 +190,8 @@ static int set_up(void **state)
     settings.connect = SETTINGS_CONNECT_LAZY;
     settings.socket_path = daemon_side->path;
     settings.wait_us = PATIENCE_MS * 1000;
+    link_init(daemon_side->path, true,
+              settings.wait_us); /* no refusal for lateness, in any of them */
     return 0;
 }
 
