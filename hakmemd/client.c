@@ -363,6 +363,8 @@ bool client_begin_work(struct extent *extent, void (*run)(struct worker_job *job
     extent->care.punch.job.run = run;
     extent->care.punch.job.done = done;
     client->n_working++;
+    extent->care.punch.subject =
+        (struct log_subject){.pid = client->pid, .uid = client->uid, .extent = extent->id};
     punchers_submit(extent->extents->punchers, &extent->care.punch, &client->user->n_stuck_punches);
     return true;
 }

@@ -6,7 +6,6 @@
 #include <stddef.h>
 
 #include "hakmemd/clock.h"
-#include "hakmemd/log.h"
 #include "hakmemd/turn.h"
 
 /* A punch of 16 SuperSlabs of small pages takes some milliseconds. What has taken from one look to
@@ -72,7 +71,7 @@ static void leave_to_it(struct punchers *punchers, struct punch *punch, int plac
     punchers->stuck_in[place] = punch;
     punchers->workers = others;
     if (log_limit_pass(&limit, &n_suppressed))
-        log_warning(NULL, "a punch does not come to its end: somebody holds the file's lock");
+        log_warning(&punch->subject, "a punch does not come to its end: it holds the file's lock");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *data)

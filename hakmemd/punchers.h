@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/list.h"
+#include "hakmemd/log.h"
 #include "hakmemd/worker.h"
 
 #define PUNCHERS_N_STUCK_MAX 16
@@ -30,6 +31,7 @@ struct punch {
     struct worker_job job;
     struct list link;  /* punchers.in_flight, until it is stuck */
     unsigned *n_stuck; /* its user's count of those that are */
+    struct log_subject subject;
     bool is_stuck;
 };
 
@@ -52,7 +54,7 @@ int punchers_init(struct punchers *punchers, struct event_base *base);
  * can only be left. Never initialised: does nothing. */
 bool punchers_deinit(struct punchers *punchers);
 
-/* punch->job.run and done are set; done() is to call punchers_note_done(). */
+/* punch->job.run, done and subject are set; done() is to call punchers_note_done(). */
 void punchers_submit(struct punchers *punchers, struct punch *punch, unsigned *n_stuck);
 void punchers_note_done(struct punchers *punchers, struct punch *punch);
 
