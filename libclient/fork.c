@@ -3,8 +3,10 @@
  *
  * Deadlock: a signal handler may fork while its thread is inside a critical section. That lock is
  * then held already, stays held in both processes, and is released where the handler returns to.
- * The others are tried, never waited for: two threads that fork at once, each from within a
- * critical section, would wait for each other for ever.
+ * The others are tried, never waited for: whoever holds one may be about to fork itself. If both
+ * are within critical sections, each holds what the other needs, and neither will let go before it
+ * has forked. Then the first one forks all the same, while the other stands still; in the child,
+ * what the other was at work on is out of use (LOCK_ORPHANED).
  *
  * A library whose constructor ran before ours has its prepare handler run after ours, and its
  * child handler before: with our locks held. It may allocate all the same (lock.h), but nothing
@@ -37,8 +39,9 @@
 #include "libclient/tables.h"
 #include "libclient/publish.h"
 
-/* The one whose number stands here is source.c's. */
+/* The numbers of the first two locks. */
 #define SOURCE_LOCK    0u
+#define PURGE_LOCK     1u
 #define N_SINGLE_LOCKS 5u
 #define N_LOCKS        (N_SINGLE_LOCKS + N_ARENAS * N_SMALL)
 
@@ -47,7 +50,12 @@
  * there is nobody to keep out, so that none is taken: to write to them on both sides of a fork
  * copies a dozen pages on each.
  */
-static TABLE_LARGE bool was_own[N_LOCKS];
+enum hold {
+    HOLD_TAKEN = 0, /* by keep_others_out() */
+    HOLD_OWN,       /* by what this handler interrupted */
+    HOLD_OTHERS     /* by a thread that stands still, in keep_others_out() */
+};
+static TABLE_LARGE uint8_t holds[N_LOCKS];
 static bool is_alone;
 /* Alone, and in the midst of this many critical sections. */
 static TABLE_LARGE unsigned own[N_LOCKS];
@@ -65,14 +73,14 @@ static struct lock *nth_lock(unsigned n)
     switch (n) {
     case SOURCE_LOCK:
         return source_lock();
-    case 1:
-        return runs_lock();
-    case 2:
-        return cache_lock();
-    case 3:
-        return guard_lock();
-    case 4:
+    case PURGE_LOCK:
         return purge_lock();
+    case 2:
+        return runs_lock();
+    case 3:
+        return cache_lock();
+    case 4:
+        return guard_lock();
     default:
         n -= N_SINGLE_LOCKS;
         return &span_bin(n / N_SMALL, n % N_SMALL + 1)->lock;
@@ -82,28 +90,74 @@ static struct lock *nth_lock(unsigned n)
 static void release_first(unsigned n)
 {
     while (n-- > 0) {
-        if (!was_own[n])
+        if (holds[n] == HOLD_TAKEN)
             lock_release(nth_lock(n));
     }
 }
 
-/* Serialises forks, so that was_own has one writer; tried, too. */
+/* Serialises forks, so that holds[] has one writer; tried, too. */
 static struct lock fork_lock;
 
-static bool try_acquire_all(void)
+/* Threads in keep_others_out() that hold locks from before. They leave it with fork_lock alone. */
+#define MAX_WAITING 64u
+static uint32_t waiting[MAX_WAITING];
+
+static bool is_waiting(uint32_t thread_id)
+{
+    for (unsigned i = 0; i < MAX_WAITING; i++) {
+        if (atomic_load_acquire(&waiting[i]) == thread_id) /* pairs with begin_to_wait() */
+            return true;
+    }
+    return false;
+}
+
+/* Where it is noted; NULL: there is no room, and others wait for this thread in vain. */
+static uint32_t *begin_to_wait(void)
+{
+    for (unsigned i = 0; i < MAX_WAITING; i++) {
+        uint32_t none = 0;
+        /* Release, and more: what this thread has done under its locks is seen. */
+        if (atomic_cas_acq_rel(&waiting[i], &none, lock_thread_id()))
+            return &waiting[i];
+    }
+    return NULL;
+}
+
+/* HOLD_TAKEN if it is; or who holds it. False: somebody who will let go of it. `has_own`: this
+ * thread will not, of others. */
+static bool try_acquire(struct lock *lock, bool has_own, uint8_t *hold)
+{
+    *hold = HOLD_TAKEN;
+    if (lock_is_own(lock))
+        *hold = HOLD_OWN;
+    else if (lock_try_acquire(lock))
+        return true;
+    else if (has_own && is_waiting(lock_owner(lock)))
+        *hold = HOLD_OTHERS;
+    return *hold != HOLD_TAKEN;
+}
+
+static bool try_acquire_all(bool has_own)
 {
     if (!lock_try_acquire(&fork_lock))
         return false;
     for (unsigned n = 0; n < N_LOCKS; n++) {
-        struct lock *lock = nth_lock(n);
-        was_own[n] = lock_is_own(lock);
-        if (!was_own[n] && !lock_try_acquire(lock)) {
+        if (!try_acquire(nth_lock(n), has_own, &holds[n])) {
             release_first(n);
             lock_release(&fork_lock);
             return false;
         }
     }
     return true;
+}
+
+static bool has_own_locks(void)
+{
+    for (unsigned n = 0; n < N_LOCKS; n++) {
+        if (lock_is_own(nth_lock(n)))
+            return true;
+    }
+    return false;
 }
 
 static void note_own(void)
@@ -122,9 +176,13 @@ static void keep_others_out(void)
         note_own();
         return;
     }
-    while (!try_acquire_all())
+    bool has_own = has_own_locks();
+    uint32_t *noted = has_own ? begin_to_wait() : NULL;
+    while (!try_acquire_all(has_own))
         glue_pause_us(50); /* whoever holds one is in a short critical section, or waits for the
                               daemon, bounded */
+    if (noted)
+        atomic_store_relaxed(noted, 0); /* under fork_lock, which orders it */
     lock_all_are_own = true;
 }
 
@@ -144,7 +202,7 @@ static void prepare(void)
     signals = before;
     holds_all = true;
     publish_count_fork();
-    source_fork_convert(is_alone ? n_own > 0 : was_own[SOURCE_LOCK]);
+    source_fork_convert(is_alone ? n_own > 0 : holds[SOURCE_LOCK] != HOLD_TAKEN);
     leases_suspend();
 }
 
@@ -171,6 +229,18 @@ static void in_parent(void)
 }
 
 /*
+ * A lock that the interrupted code below us holds keeps its owner, under the owner's new name. Of
+ * what another thread held nobody can tell how far it came; but what source.c does with signals let
+ * through is safe at every step, and purge.c keeps nothing that would have to be whole.
+ */
+static uint32_t word_in_child(unsigned n, uint32_t self)
+{
+    if (holds[n] == HOLD_OWN)
+        return self;
+    return holds[n] == HOLD_OTHERS && n != SOURCE_LOCK && n != PURGE_LOCK ? LOCK_ORPHANED : 0;
+}
+
+/*
  * The locks carry the parent's thread id, and so does nothing else: they are set free, not released
  * by their owner. Caches of the parent's other threads stay as they are, unused: their threads may
  * have been in the midst of a flush.
@@ -180,13 +250,11 @@ static void rename_locks(void)
     uint32_t self = lock_learn_thread_id();
     for (unsigned i = 0; is_alone && i < n_own; i++)
         atomic_store_relaxed(&nth_lock(own[i])->word, self);
-    for (unsigned n = 0; !is_alone && n < N_LOCKS; n++) {
-        /* A lock that the interrupted code below us holds keeps its owner, under the owner's new
-         * name. */
-        atomic_store_relaxed(&nth_lock(n)->word, was_own[n] ? self : 0);
-    }
+    for (unsigned n = 0; !is_alone && n < N_LOCKS; n++)
+        atomic_store_relaxed(&nth_lock(n)->word, word_in_child(n, self));
     if (!is_alone)
         atomic_store_relaxed(&fork_lock.word, 0);
+    memset(waiting, 0, sizeof(waiting));
 }
 
 static void in_child(void)

@@ -19,8 +19,11 @@ void lock_wait(struct lock *lock)
 {
     uint32_t self = lock_thread_id();
 
-    if (check_unlikely(lock_all_are_own))
+    if (check_unlikely(lock_all_are_own)) {
+        /* Or it is another's that is about to fork, too: fork.c. */
+        check_or_trap(lock_is_own(lock));
         return;
+    }
     /* Critical sections are short: most waits end here, without a system call. */
     for (int i = 0; i < LOCK_SPINS; i++) {
         uint32_t expected = 0;
@@ -32,6 +35,7 @@ void lock_wait(struct lock *lock)
     }
     for (;;) {
         uint32_t seen = atomic_load_relaxed(&lock->word);
+        check_or_trap((seen & ~LOCK_CONTENDED) != LOCK_ORPHANED);
         if (seen == 0) {
             /* Others may still sleep, so the word says contended from here on. Pairs with
              * lock_release. */

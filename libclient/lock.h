@@ -22,6 +22,10 @@ struct lock {
 
 #define LOCK_CONTENDED 0x80000000u
 
+/* In a child that was forked while another thread was within the critical section: nobody will ever
+ * leave it. To wait for it traps. The number is no thread's. */
+#define LOCK_ORPHANED 0x7fffffffu
+
 extern __thread uint32_t lock_own_thread_id
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
@@ -65,10 +69,16 @@ static inline void lock_release(struct lock *lock)
         lock_wake(lock);
 }
 
+/* 0: none. */
+static inline uint32_t lock_owner(const struct lock *lock)
+{
+    return atomic_load_relaxed(&lock->word) & ~LOCK_CONTENDED;
+}
+
 /* Relaxed: only this thread writes its own id into the word. */
 static inline bool lock_is_own(const struct lock *lock)
 {
-    return (atomic_load_relaxed(&lock->word) & ~LOCK_CONTENDED) == lock_thread_id();
+    return lock_owner(lock) == lock_thread_id();
 }
 
 #endif

@@ -7,6 +7,8 @@
  *   signal          a signal handler forks N times, interrupting malloc, free and realloc wherever
  * it hits; of its children every other one goes on with the interrupted call and allocates on
  *   signal-threads  the same with threads that allocate beside it; the children end in the handler
+ *   signal-both     signal handlers of two threads fork at the same time, N times; each has most
+ * probably interrupted a critical section
  *   signal-fork     a signal handler forks wherever it hits, while the program forks N times
  * itself, each time with new memory in its heap; all children write all over it spawn posix_spawn,
  * vfork, system and popen, beside threads that allocate; then waits for the end of its standard
@@ -18,6 +20,7 @@
 #include "tests/system/random.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -346,6 +349,94 @@ static int send_signals(void)
     return 0;
 }
 
+/* ---- signal-both ---- */
+
+static int n_in_handlers, n_rounds;
+static __thread int is_forking_both __attribute__((tls_model("initial-exec")));
+
+/* Not before the other one is in its handler, too, if it comes. */
+static void rang_in_both(int signal)
+{
+    int saved = errno;
+    (void)signal;
+    if (is_forking_both)
+        return;
+    is_forking_both = 1;
+    int round = __atomic_add_fetch(&n_in_handlers, 1, __ATOMIC_SEQ_CST);
+    for (int i = 0;
+         i < 100 && __atomic_load_n(&n_in_handlers, __ATOMIC_SEQ_CST) < (round + 1) / 2 * 2; i++)
+        usleep(100);
+    pid_t pid = fork();
+    if (pid == 0) {
+        check_pieces();
+        overwrite();
+        _exit(0);
+    }
+    int status;
+    if (pid < 0)
+        _exit(EXIT_DIED);
+    while (waitpid(pid, &status, 0) != pid)
+        ;
+    check_status(status);
+    __atomic_add_fetch(&n_rounds, 1, __ATOMIC_SEQ_CST);
+    is_forking_both = 0;
+    errno = saved;
+}
+
+/* Each of these is mostly within a critical section, of different parts of an allocator. */
+static void *trim_main(void *argument)
+{
+    void *blocks[64];
+    (void)argument;
+    while (!__atomic_load_n(&done, __ATOMIC_RELAXED)) {
+        for (size_t i = 0; i < 64; i++)
+            blocks[i] = memset(malloc(40000 + i * 2000), 1, 4096);
+        for (size_t i = 0; i < 64; i += 2)
+            free(blocks[i]);
+        for (int i = 0; i < 10; i++)
+            malloc_trim(0);
+        for (size_t i = 1; i < 64; i += 2)
+            free(blocks[i]);
+    }
+    return NULL;
+}
+
+static void *grow_main(void *argument)
+{
+    (void)argument;
+    while (!__atomic_load_n(&done, __ATOMIC_RELAXED)) {
+        void *block = NULL;
+        for (size_t n = 3000000; n < 60000000; n += 2500000)
+            block = realloc(block, n);
+        free(block);
+    }
+    return NULL;
+}
+
+static void test_signal_both(void)
+{
+    struct sigaction action = {.sa_handler = rang_in_both, .sa_flags = SA_RESTART};
+    pthread_t threads[2];
+    sigaction(SIGUSR1, &action, NULL);
+    for (; n_pieces < N_FRESH; n_pieces++) {
+        pieces[n_pieces] = malloc(PIECE_BYTES);
+        memset(pieces[n_pieces], (int)(n_pieces % 100), PIECE_BYTES);
+    }
+    pthread_create(&threads[0], NULL, trim_main, NULL);
+    pthread_create(&threads[1], NULL, grow_main, NULL);
+    for (long i = 0; i < n_forks; i++) {
+        int before = __atomic_load_n(&n_rounds, __ATOMIC_SEQ_CST);
+        pthread_kill(threads[0], SIGUSR1);
+        pthread_kill(threads[1], SIGUSR1);
+        while (__atomic_load_n(&n_rounds, __ATOMIC_SEQ_CST) < before + 2)
+            usleep(100);
+    }
+    __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    check_pieces();
+}
+
 /* ---- spawn ---- */
 
 static void spawn_once(long i)
@@ -400,7 +491,8 @@ static void test_spawn(void)
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        fprintf(stderr, "usage: %s threads|signal|signal-threads|signal-fork|spawn N\n", argv[0]);
+        fprintf(stderr, "usage: %s threads|signal|signal-threads|signal-both|signal-fork|spawn N\n",
+                argv[0]);
         return 2;
     }
     const char *mode = argv[1];
@@ -409,7 +501,8 @@ int main(int argc, char **argv)
     n_forks = atol(argv[2]);
     signal(SIGALRM, alarm_rang);
     alarm(ALARM_SECONDS);
-    in_threads = strcmp(mode, "signal") != 0 && strcmp(mode, "signal-fork") != 0;
+    in_threads = strcmp(mode, "signal") != 0 && strcmp(mode, "signal-fork") != 0 &&
+                 strcmp(mode, "signal-both") != 0;
 
     pthread_t threads[2];
     sigset_t all, before;
@@ -427,6 +520,8 @@ int main(int argc, char **argv)
         test_signal();
     else if (strcmp(mode, "signal-fork") == 0)
         test_signal_fork();
+    else if (strcmp(mode, "signal-both") == 0)
+        test_signal_both();
     else if (strcmp(mode, "spawn") == 0)
         test_spawn();
     else
