@@ -283,12 +283,27 @@ size_t glue_page_bytes(void)
 #endif
 }
 
-size_t glue_address_space_limit(void)
+static size_t limit_of(int resource)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return SIZE_MAX;
     return limit.rlim_cur;
+}
+
+size_t glue_address_space_limit(void)
+{
+    return limit_of(RLIMIT_AS);
+}
+
+size_t glue_lockable_limit(void)
+{
+    return limit_of(RLIMIT_MEMLOCK);
+}
+
+int glue_lock_all(int flags)
+{
+    return (int)syscall(SYS_mlockall, flags);
 }
 
 uint32_t glue_n_processors(void)

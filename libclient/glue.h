@@ -84,6 +84,10 @@ uint32_t glue_descriptor_limit(void);
 size_t glue_page_bytes(void);
 /* The address-space limit (RLIMIT_AS), or SIZE_MAX. */
 size_t glue_address_space_limit(void);
+/* How much a process without privilege may lock (RLIMIT_MEMLOCK), or SIZE_MAX. */
+size_t glue_lockable_limit(void);
+/* mlockall(), by the kernel. */
+int glue_lock_all(int flags);
 uint32_t glue_n_processors(void);
 uint32_t glue_thread_id(void);
 /* No other thread was ever started, or all have ended: the C library's word on it. */

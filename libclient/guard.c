@@ -163,6 +163,8 @@ static void *allocate_guarded(size_t n_bytes, size_t alignment, bool zero)
     char *start = heap_allocate(front_bytes + n_bytes + BACK_MIN_BYTES, alignment, false, &is_zero);
     if (!start)
         return NULL;
+    if (!heap_block_start(start)) /* the last resort's: without guards */
+        return zero ? memset(start, 0, n_bytes) : start;
     char *block = start + front_bytes;
     front_of(block)->n_bytes = n_bytes;
     front_of(block)->seal = seal(block, n_bytes, SEAL_LIVE);

@@ -12,6 +12,7 @@
 #include "libclient/glue.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
+#include "libclient/lastresort.h"
 #include "libclient/lock.h"
 #include "libclient/misuse.h"
 #include "libclient/next.h"
@@ -117,23 +118,30 @@ static void *allocate_large(size_t n_bytes, size_t alignment, bool grows, bool *
     return block ? block : large_allocate(n_bytes, alignment, zero);
 }
 
-void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
+static void *allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 {
-    *zero = false;
-    if (!heap_is_ready() || n_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2)
-        return out_of_memory();
-    void *block;
-    int saved_errno = errno;
     size_t n_asked = n_bytes;
     if (n_bytes == 0)
         n_bytes = 1; /* a block of its own, at whatever alignment */
     unsigned class = small_class(n_bytes, alignment);
     if (class != CLASS_NONE)
-        block = cache_take_slow(class, n_asked, alignment);
-    else if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
-        block = allocate_large(n_bytes, alignment, grows, zero);
-    else
-        block = huge_allocate(n_bytes, alignment, grows, zero);
+        return cache_take_slow(class, n_asked, alignment);
+    if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
+        return allocate_large(n_bytes, alignment, grows, zero);
+    return huge_allocate(n_bytes, alignment, grows, zero);
+}
+
+void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
+{
+    *zero = false;
+    if (n_bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2)
+        return out_of_memory();
+    int saved_errno = errno;
+    void *block = heap_is_ready() ? allocate(n_bytes, alignment, grows, zero) : NULL;
+    if (check_unlikely(!block)) {
+        *zero = false;
+        block = lastresort_allocate(n_bytes, alignment, false);
+    }
     if (!block)
         return out_of_memory();
     errno = saved_errno;
@@ -142,8 +150,12 @@ void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
 
 static void *allocate_huge_zeroed(size_t n_bytes)
 {
+    if (n_bytes > PTRDIFF_MAX)
+        return out_of_memory();
     int saved_errno = errno;
-    void *block = heap_is_ready() && n_bytes <= PTRDIFF_MAX ? huge_allocate_zeroed(n_bytes) : NULL;
+    void *block = heap_is_ready() ? huge_allocate_zeroed(n_bytes) : NULL;
+    if (!block)
+        block = lastresort_allocate(n_bytes, 16, true);
     if (!block)
         return out_of_memory();
     errno = saved_errno;
@@ -161,13 +173,25 @@ void *heap_allocate_zeroed(size_t n_bytes)
     return block;
 }
 
+static bool is_in_window(const void *pointer)
+{
+    return window_contains(pointer) && !window_has_given_up(pointer);
+}
+
 /* A pointer that is in no live unit of ours. */
 static void free_foreign(void *block)
 {
-    if (window_contains(block))
+    if (is_in_window(block))
         misuse_abort(MISUSE_NOT_LIVE, block);
-    if (!settings.foreign_next || !next_free(block))
-        misuse_abort(MISUSE_FOREIGN, block);
+    if (lastresort_free(block) || (settings.foreign_next && next_free(block)))
+        return;
+    misuse_abort(MISUSE_FOREIGN, block);
+}
+
+static bool usable_of_foreign(const void *block, size_t *n_bytes)
+{
+    return !is_in_window(block) && (lastresort_usable(block, n_bytes) ||
+                                    (settings.foreign_next && next_usable(block, n_bytes)));
 }
 
 void heap_free(void *block)
@@ -204,9 +228,9 @@ static size_t usable_of(const void *block)
     case CLASS_NONE:
         if (firstlarge_contains(block))
             return firstlarge_usable(block);
-        if (!window_contains(block) && settings.foreign_next && next_usable(block, &n_bytes))
+        if (usable_of_foreign(block, &n_bytes))
             return n_bytes;
-        misuse_abort(window_contains(block) ? MISUSE_NOT_LIVE : MISUSE_FOREIGN, block);
+        misuse_abort(is_in_window(block) ? MISUSE_NOT_LIVE : MISUSE_FOREIGN, block);
     case CLASS_LARGE:
         return large_usable(block);
     case CLASS_HUGE:

@@ -522,6 +522,13 @@ size_t source_trim(size_t keep_bytes)
     return n_bytes;
 }
 
+void source_shrink_window(uint32_t n_more)
+{
+    lock_acquire(&lock);
+    window_shrink(n_more);
+    lock_release(&lock);
+}
+
 void source_stats(struct source_stats *out)
 {
     lock_acquire(&lock);

@@ -78,6 +78,9 @@ bool source_prewarm(uint32_t n_slabs);
  * back. */
 size_t source_trim(size_t keep_bytes);
 
+/* Gives up address space, but for so many SuperSlabs beyond those that were ever taken. */
+void source_shrink_window(uint32_t n_more);
+
 void source_stats(struct source_stats *stats);
 /* Two of them, without the lock. */
 uint64_t source_private_bytes(void);

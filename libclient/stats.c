@@ -9,6 +9,7 @@
 #include "libclient/holes.h"
 #include "libclient/huge.h"
 #include "libclient/large.h"
+#include "libclient/lastresort.h"
 #include "libclient/leases.h"
 #include "libclient/link.h"
 #include "libclient/originals.h"
@@ -100,6 +101,7 @@ void stats_write(void)
     add_field(&text, "purge_failures", purge_counters().failures);
     add_field(&text, "sparse_blocks", sparse_counters().n_blocks);
     add_field(&text, "sparse_misjudged", sparse_counters().n_misjudged);
+    add_field(&text, "lastresort_blocks", lastresort_n_blocks());
     add_field(&text, "connects", link->connects);
     add_field(&text, "losses", link->losses);
     add_field(&text, "timeouts", link->timeouts);

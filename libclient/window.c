@@ -28,6 +28,9 @@ static const uint8_t empty_map[2];
 struct window_fast window_fast = {.map = empty_map, .shift = 63};
 static bool fast_path_is_disabled; /* for good, also if the window is reserved only later */
 
+/* Where the parts of the window end by now; what lies behind was given up. */
+static uint32_t end_low, end_apart;
+
 static TABLE_LARGE uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
 
@@ -84,6 +87,8 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     arena_end = arena + arena_bytes;
     window.n_slabs = n_slabs;
     window.n_apart = window.high_apart = n_slabs / 2;
+    end_low = window.n_apart;
+    end_apart = n_slabs;
     if (flat && !fast_path_is_disabled) {
         window_fast.map = window.unit_class;
         window_fast.shift = UNIT_SHIFT;
@@ -91,13 +96,21 @@ static bool reserve(uint32_t n_slabs, bool flat, size_t arena_bytes)
     return true;
 }
 
-/* SuperSlabs for an address space of `limit` bytes: eleven sixteenths of it, since the program maps
- * memory of its own. */
-static uint32_t within_limit(size_t limit)
+/* SuperSlabs that take so many sixteenths of an address space of `limit` bytes. */
+static uint32_t within_limit(size_t limit, unsigned n_sixteenths)
 {
-    size_t n = limit / 16 * 11 >> SUPERSLAB_SHIFT;
+    size_t n = limit / 16 * n_sixteenths >> SUPERSLAB_SHIFT;
     return n > WINDOW_MAX_SLABS ? WINDOW_MAX_SLABS : (uint32_t)n;
 }
+
+/*
+ * Of a limit that was there from the start: a quarter. The rest is for what the program maps
+ * itself, threads' stacks for one, and for blocks that find no room here: lastresort.h. Of one that
+ * comes later most, as then much of what is mapped may have to stay, and leave nothing to a last
+ * resort.
+ */
+#define SIXTEENTHS_AT_START 4u
+#define SIXTEENTHS_LATER    11u
 
 bool window_init(void)
 {
@@ -110,8 +123,9 @@ bool window_init(void)
             return true;
     }
     n_slabs = WINDOW_MAX_SLABS / 2;
-    if (within_limit(limit) < n_slabs)
-        n_slabs = within_limit(limit);
+    uint32_t n_within = within_limit(limit, SIXTEENTHS_AT_START);
+    if (n_within < n_slabs)
+        n_slabs = n_within;
     for (; n_slabs >= WINDOW_MIN_SLABS; n_slabs /= 2) {
         if (reserve(n_slabs, false, ARENA_BYTES_SMALL))
             return true;
@@ -341,18 +355,28 @@ static void give_up_flat_map(void)
     give_up((void *)round_up((uintptr_t)(map + end), 4096), map + FLAT_MAP_BYTES);
 }
 
-void window_heed_limit(void)
+bool window_has_given_up(const void *pointer)
 {
-    static bool heeded;
-    size_t limit = heeded ? SIZE_MAX : glue_address_space_limit();
-    if (limit == SIZE_MAX)
+    uint32_t index = window_index(pointer);
+    /* Relaxed: only grows, and what is asked about has been mapped since. */
+    return index < window.n_apart ? index >= atomic_load_relaxed(&end_low)
+                                  : index >= atomic_load_relaxed(&end_apart);
+}
+
+/* Once each: what was given up may be somebody else's by now. */
+static void end_part(uint32_t *end, uint32_t new_end)
+{
+    uint32_t old_end = *end;
+    if (new_end >= old_end)
         return;
-    heeded = true;
-    if (within_limit(limit) >= window.n_slabs)
-        return;
-    uint32_t keep = window.high_low + within_limit(limit);
-    give_up_slabs(keep < window.n_apart ? keep : window.n_apart, window.n_apart);
-    give_up_slabs(window.high_apart, window.n_slabs);
+    atomic_store_relaxed(end, new_end);
+    give_up_slabs(new_end, old_end);
+}
+
+void window_shrink(uint32_t n_more)
+{
+    end_part(&end_low, window.high_low + n_more);
+    end_part(&end_apart, window.high_apart);
     if (arena_end - arena_usable > ARENA_BYTES_SMALL) {
         give_up((void *)(arena_usable + ARENA_BYTES_SMALL), (void *)arena_end);
         arena_end = arena_usable + ARENA_BYTES_SMALL;
@@ -360,4 +384,16 @@ void window_heed_limit(void)
     /* Another thread may be looking a pointer up at this moment: then the map stays. */
     if (window_fast.shift == UNIT_SHIFT && glue_is_single_threaded())
         give_up_flat_map();
+}
+
+void window_heed_limit(void)
+{
+    static bool heeded;
+    size_t limit = heeded ? SIZE_MAX : glue_address_space_limit();
+    if (limit == SIZE_MAX)
+        return;
+    heeded = true;
+    uint32_t n_within = within_limit(limit, SIXTEENTHS_LATER);
+    if (n_within < window.n_slabs)
+        window_shrink(n_within);
 }

@@ -165,6 +165,10 @@ void window_disable_fast_path(void);
  * back what will not be needed under that limit. Under source.c's lock.
  */
 void window_heed_limit(void);
+/* The same for at most so many SuperSlabs beyond those that were ever taken. */
+void window_shrink(uint32_t n_more);
+/* Does a pointer into the window point to what it has given up? That is anybody's. */
+bool window_has_given_up(const void *pointer);
 
 /* Memory for thread caches: never given back, aligned to 64 bytes; NULL when exhausted. Under
  * cache.c's lock. */

@@ -31,7 +31,7 @@ linked archive "$BUILD/libhakmem.a" -lpthread -ldl
 linked static -static "$BUILD/libhakmem.a" -lpthread -ldl
 # Whatever is linked with the archive sees our public names and none of our own.
 internal=$(nm "$BUILD/libhakmem.a" 2>/dev/null | awk '$2 ~ /[TDBRV]/ { print $3 }' |
-    grep -vE '^(hak_[a-z0-9_]+|malloc|free|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|memalign|valloc|pvalloc|cfree|free_sized|free_aligned_sized|malloc_[a-z_]+|mallinfo2?|mallopt|_?_?fork|_Fork|clone|__libc_[a-z]+|__malloc_[a-z_]+)$')
+    grep -vE '^(hak_[a-z0-9_]+|malloc|free|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|memalign|valloc|pvalloc|cfree|free_sized|free_aligned_sized|malloc_[a-z_]+|mallinfo2?|mallopt|_?_?fork|_Fork|clone|mlockall|__libc_[a-z]+|__malloc_[a-z_]+)$')
 [ -z "$internal" ] || fail "the archive exports $internal"
 # And the shared library depends on libc alone.
 needed=$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vE '^(libc\.so|ld-linux|libpthread\.so|libubsan\.so)')
