@@ -40,6 +40,11 @@ size_t firstlarge_live_bytes(void)
     return atomic_load_acquire(&state) == STATE_LIVE ? block_bytes : 0;
 }
 
+size_t firstlarge_held_bytes(void)
+{
+    return firstlarge_live_bytes() > 0 ? pages_bytes : 0;
+}
+
 bool firstlarge_owns(const void *pointer)
 {
     size_t n_bytes = firstlarge_live_bytes();

@@ -29,8 +29,9 @@ bool firstlarge_contains(const void *pointer);
 
 /* Is it in the block, while that is live? */
 bool firstlarge_owns(const void *pointer);
-/* Its size, while it is live. */
+/* Its size, while it is live, and that of its pages. */
 size_t firstlarge_live_bytes(void);
+size_t firstlarge_held_bytes(void);
 
 /* For a pointer there. Aborts if it is not the live block. The size is what was asked for. */
 size_t firstlarge_usable(const void *block);

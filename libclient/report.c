@@ -7,11 +7,18 @@
 #include <unistd.h>
 
 #include "hakmem.h"
+#include "libclient/firstlarge.h"
 #include "libclient/heap.h"
 #include "libclient/stats.h"
 #include "libclient/text.h"
 
 #define EXPORT __attribute__((visibility("default")))
+
+/* What the process has of anonymous memory for blocks: SuperSlabs, and what lies apart. */
+static size_t private_bytes(const struct hak_stats *stats)
+{
+    return stats->private_bytes + firstlarge_held_bytes();
+}
 
 EXPORT struct mallinfo2 mallinfo2(void)
 {
@@ -19,7 +26,7 @@ EXPORT struct mallinfo2 mallinfo2(void)
     if (!heap_is_ready())
         return (struct mallinfo2){0};
     stats_gather(&stats);
-    size_t total = stats.leased_bytes + stats.private_bytes;
+    size_t total = stats.leased_bytes + private_bytes(&stats);
     size_t used = stats.small_live_bytes + stats.large_bytes + stats.huge_bytes;
     return (struct mallinfo2){
         .arena = total - stats.huge_bytes,
@@ -65,7 +72,7 @@ EXPORT void malloc_stats(void)
         return;
     stats_gather(&stats);
     add_line(&text, "hakmem: leased ", stats.leased_bytes, " bytes");
-    add_line(&text, ", private ", stats.private_bytes, " bytes");
+    add_line(&text, ", private ", private_bytes(&stats), " bytes");
     add_line(&text, ", free SuperSlabs ", stats.free_superslab_bytes, " bytes\n");
     add_line(&text, "hakmem: live: small ", stats.small_live_bytes, "");
     add_line(&text, " (cached ", stats.small_cached_bytes, "");
@@ -99,7 +106,7 @@ EXPORT int malloc_info(int options, void *stream)
     struct text text = {.bytes = buffer, .capacity = sizeof(buffer) - 1};
     text_add(&text, "<malloc version=\"hakmem-1\">\n");
     add_line(&text, "<system leased=\"", stats.leased_bytes, "\"");
-    add_line(&text, " private=\"", stats.private_bytes, "\"");
+    add_line(&text, " private=\"", private_bytes(&stats), "\"");
     add_line(&text, " free=\"", stats.free_superslab_bytes, "\"/>\n");
     add_line(&text, "<large bytes=\"", stats.large_bytes, "\"/>\n");
     add_line(&text, "<huge bytes=\"", stats.huge_bytes, "\"/>\n");

@@ -13,8 +13,10 @@
 
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/firstlarge.h"
 #include "libclient/glue.h"
 #include "libclient/heap.h"
+#include "libclient/report.h"
 
 static void *allocate(size_t n_bytes)
 {
@@ -42,6 +44,24 @@ static void owners_are_told(void **state)
     heap_free(large);
     heap_free(huge);
     assert_int_equal(hak_owns(huge), HAK_OWNER_NONE);
+}
+
+/* The first block of 128 to 256 KiB, which lies apart, is in the total as well. First of the tests:
+ * there is one such. */
+static void the_first_large_block_is_in_the_sums(void **state)
+{
+    (void)state;
+    const size_t n_bytes = 200000;
+    heap_free(allocate(100));
+    struct mallinfo2 before = mallinfo2();
+    void *block = allocate(n_bytes);
+    assert_true(firstlarge_owns(block));
+    struct mallinfo2 held = mallinfo2();
+    assert_int_equal(held.uordblks, before.uordblks + n_bytes);
+    assert_in_range(held.arena - before.arena, n_bytes, n_bytes + 4096);
+    assert_int_equal(held.arena + held.hblkhd, held.uordblks + held.fordblks);
+    heap_free(block);
+    assert_int_equal(mallinfo2().arena, before.arena);
 }
 
 /* Bytes of this process that are resident. */
@@ -183,6 +203,7 @@ static void trim_gives_back_what_is_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_large_block_is_in_the_sums),
         cmocka_unit_test(owners_are_told),
         cmocka_unit_test(prewarmed_memory_is_there),
         cmocka_unit_test(prewarmed_memory_costs_no_system_call),
