@@ -138,6 +138,19 @@ void glue_populate(void *at, size_t n_bytes)
     madvise(at, n_bytes, MADV_POPULATE_WRITE);
 }
 
+bool glue_bring_in(void *at, size_t n_bytes)
+{
+    count_syscall();
+    if (madvise(at, n_bytes, MADV_POPULATE_WRITE) == 0)
+        return true;
+    if (errno != EINVAL)
+        return false;
+    /* Before Linux 5.14. */
+    for (volatile char *page = at, *end = page + n_bytes; page < end; page += glue_page_bytes())
+        *page = *page;
+    return true;
+}
+
 void glue_populate_pages(const void *at, size_t n_bytes)
 {
     uintptr_t begin = (uintptr_t)at & ~(uintptr_t)4095;

@@ -43,6 +43,9 @@ bool glue_unmap(void *at, size_t n_bytes);
 bool glue_purge(void *at, size_t n_bytes);
 /* Brings the pages of a mapping in at once instead of fault by fault. A hint. */
 void glue_populate(void *at, size_t n_bytes);
+/* The same where it is no hint, of memory that holds nothing and is nobody's. False: the kernel has
+ * no memory for all of them. */
+bool glue_bring_in(void *at, size_t n_bytes);
 /* The same for all pages that hold a byte of it. Worth it for a single page that is about to be
  * written to (measured where a fault is dear, on a virtual machine: 3 us for the call against 20).
  */

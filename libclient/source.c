@@ -378,11 +378,15 @@ out:
     return moved;
 }
 
-/* All its pages: that is what is asked for. */
-static void bring_in(uint32_t index)
+/* All its pages, that is what is asked for; of a huge one, any. False: the kernel has none. */
+static bool bring_in(uint32_t index)
 {
-    glue_populate(window_address(index), SUPERSLAB_BYTES);
-    window_slab(index)->is_untouched = false;
+    struct superslab *slab = window_slab(index);
+    bool is_one = slab->backing == SUPERSLAB_LEASED && slab->huge_page;
+    if (!glue_bring_in(window_address(index), is_one ? glue_page_bytes() : SUPERSLAB_BYTES))
+        return false;
+    slab->is_untouched = false;
+    return true;
 }
 
 /*
@@ -401,10 +405,11 @@ static uint32_t keep_warm(uint32_t n_slabs)
             freeslabs_put_cold(i);
             continue;
         }
-        if (slab->backing == SUPERSLAB_LEASED)
-            bring_in_untouched(i);
-        else
-            bring_in(i);
+        if (!bring_in(i)) {
+            if (!slab->is_kept)
+                extents_deactivate(i);
+            break;
+        }
         slab->is_kept = true;
         n++;
     }
@@ -485,12 +490,15 @@ bool source_prewarm(uint32_t n_slabs)
     glue_block_signals(&signals);
     /* Once more for what the daemon took meanwhile. */
     bool ok = prewarm(n_slabs, &signals);
-    for (unsigned n = 0; keep_warm(n_slabs) < n_slabs && ok && n < PREWARM_MORE; n++)
+    uint32_t n_kept = keep_warm(n_slabs);
+    for (unsigned n = 0; n_kept < n_slabs && ok && n < PREWARM_MORE; n++) {
         ok = prewarm(n_slabs, &signals);
+        n_kept = keep_warm(n_slabs);
+    }
     age();
     glue_restore_signals(&signals);
     lock_release(&lock);
-    return ok;
+    return ok && n_kept >= n_slabs;
 }
 
 void source_tick(void)

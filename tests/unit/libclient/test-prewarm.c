@@ -1,7 +1,7 @@
 /*
  * Prewarmed private memory stays for as long as hakmem.h says, whatever the clock does meanwhile,
  * and not for longer. The clock is the test's: the library asks it by clock_gettime(), which is
- * defined here.
+ * defined here. So is madvise(), to refuse pages.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -34,6 +36,17 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     offset_s += step_s;
     now->tv_sec += offset_s;
     return (int)r;
+}
+
+static int populate_error; /* not 0: no pages are brought in */
+
+int madvise(void *at, size_t n_bytes, int advice)
+{
+    if (advice == MADV_POPULATE_WRITE && populate_error != 0) {
+        errno = populate_error;
+        return -1;
+    }
+    return (int)syscall(SYS_madvise, at, n_bytes, advice);
 }
 
 static bool is_there(uint32_t index)
@@ -124,6 +137,30 @@ static void it_can_be_asked_for_again_and_again(void **state)
     }
 }
 
+/* Then the caller is told, and has it when there are pages again. */
+static void the_kernel_may_have_no_pages(void **state)
+{
+    (void)state;
+    hak_trim(0);
+    populate_error = ENOMEM;
+    assert_int_equal(hak_ss_prewarm_init(16 * MIB), -ENOMEM);
+    populate_error = 0;
+    assert_int_equal(n_there(), 0);
+    assert_int_equal(hak_ss_prewarm_init(16 * MIB), 0);
+    assert_true(n_there() >= 8);
+}
+
+/* One that does not know how to bring them in at once: page by page. */
+static void an_old_kernel_will_do(void **state)
+{
+    (void)state;
+    hak_trim(0);
+    populate_error = EINVAL;
+    assert_int_equal(hak_ss_prewarm_init(16 * MIB), 0);
+    populate_error = 0;
+    assert_true(n_there() >= 8);
+}
+
 /* What was free a moment ago is not for that gone, though the clock's second ended since. */
 static void what_is_freed_stays_for_a_second(void **state)
 {
@@ -163,6 +200,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_there_although_the_second_ends),
         cmocka_unit_test(it_stays_while_it_is_not_used),
+        cmocka_unit_test(the_kernel_may_have_no_pages),
+        cmocka_unit_test(an_old_kernel_will_do),
         cmocka_unit_test(it_does_not_stay_for_ever),
         cmocka_unit_test(trim_gives_it_back),
         cmocka_unit_test(it_can_be_asked_for_again_and_again),
