@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/check.h"
 #include "common/ledger.h"
 #include "libclient/extentfile.h"
 #include "libclient/forkmark.h"
@@ -13,8 +14,8 @@
 #include "libclient/settings.h"
 #include "libclient/window.h"
 
-/* Memory that no daemon can take back serves as warm memory until it was not wanted for this long.
- */
+/* Memory that no daemon can take back serves as warm memory until it was not wanted for longer.
+ * Seconds of the clock: a moment ago may be one ago. */
 #define STALE_IDLE_S 1u
 
 static size_t extent_bytes(const struct superslab *slab)
@@ -277,17 +278,25 @@ bool extents_is_current(uint32_t index)
     return ledger && window_slab(index)->generation == generation;
 }
 
+/* Still shared after a fork: no copy could be made. */
+static bool is_pinned(uint32_t index)
+{
+    uint32_t *slot = slot_of(window_slab(index));
+    return slot && ledger_word_state(ledger_slot_read(slot)) == SLAB_PINNED;
+}
+
 enum extents_worth extents_worth(uint32_t first)
 {
     struct superslab *slab = window_slab(first);
     /* While the daemon is being restarted nobody could be told, and it may be the next one's. */
     if (extents_is_current(first) && !link_ledger())
         return EXTENTS_IN_USE;
-    bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab);
+    bool is_stale = slab->backing == SUPERSLAB_COPIED || !slot_of(slab) || is_pinned(first);
     uint32_t now_s = glue_now_s();
     for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
         struct superslab *part = window_slab(i);
-        if (part->kind != SUPERSLAB_FREE || (is_stale && now_s - part->idle_since_s < STALE_IDLE_S))
+        if (part->kind != SUPERSLAB_FREE ||
+            (is_stale && now_s - part->idle_since_s <= STALE_IDLE_S))
             return EXTENTS_IN_USE;
         uint32_t *slot = slot_of(part);
         if (!is_stale && (!slot || ledger_word_state(ledger_slot_read(slot)) != SLAB_RECLAIMED))
@@ -296,21 +305,23 @@ enum extents_worth extents_worth(uint32_t first)
     return is_stale ? EXTENTS_STALE : EXTENTS_RECLAIMED;
 }
 
-/* False: the daemon is punching it, and that is not to be overridden. */
-static bool pin_one(uint32_t index, bool or_reclaiming)
+static void pin_unless(uint32_t index, bool is_reclaiming)
 {
     uint32_t *slot = slot_of(window_slab(index));
     while (slot) {
         uint32_t seen = ledger_slot_read(slot);
         enum slab_state state = ledger_word_state(seen);
-        if (state == SLAB_RECLAIMING && !or_reclaiming)
-            return false;
         /* EMPTY: see disown(). */
         if (state == SLAB_PINNED || state == SLAB_EMPTY ||
+            (state == SLAB_RECLAIMING && is_reclaiming) ||
             ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_PINNED))
             break;
     }
-    return true;
+}
+
+static void pin_one(uint32_t index)
+{
+    pin_unless(index, false);
 }
 
 /*
@@ -321,7 +332,7 @@ static bool pin_one(uint32_t index, bool or_reclaiming)
 static void pin(uint32_t first, uint32_t n_slabs)
 {
     for (uint32_t i = first; i < first + n_slabs; i++)
-        pin_one(i, false);
+        pin_unless(i, true);
 }
 
 static bool is_any_shared(uint32_t first)
@@ -331,6 +342,38 @@ static bool is_any_shared(uint32_t first)
             return true;
     }
     return false;
+}
+
+/* Some of it could not even be left out of the child. */
+static bool is_exposed;
+
+/*
+ * Where no copy can be made, the child gets none of it rather than a share in its parent's. It
+ * stays leased and pinned, unless the daemon is punching it, and the next fork tries again.
+ */
+static void keep_from_child(uint32_t index, uint32_t n_slabs)
+{
+    if (!glue_dont_fork(window_address(index), superslab_bytes(n_slabs)))
+        is_exposed = true;
+    for (uint32_t i = index; i < index + n_slabs; i++)
+        window_slab(i)->zero = false;
+}
+
+void extents_withhold(uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    void *at = window_address(index);
+    bool is_free = slab->kind == SUPERSLAB_FREE;
+    if (settings.test_no_fork_conversion)
+        return;
+    /* What is free holds nothing: it is as good new. For the rest, address space of no use to
+     * anybody: a hole might be filled by whatever the program maps next. */
+    if (!(is_free && glue_map_private(at, SUPERSLAB_BYTES)) && !glue_unmap(at, SUPERSLAB_BYTES))
+        check_or_trap(!is_exposed);
+    slab->backing = SUPERSLAB_COPIED;
+    slab->slot = LEDGER_SLOT_NONE;
+    slab->era = ORIGINALS_NO_ERA;
+    slab->zero = false;
 }
 
 uint32_t extents_convert(uint32_t index)
@@ -349,21 +392,17 @@ uint32_t extents_convert(uint32_t index)
     size_t offset = superslab_bytes(index - first);
     bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
                    glue_map_copy(at, n_bytes, head->extent_fd, offset);
-    bool is_private = is_copy;
-    if (!is_copy) {
-        /*
-         * The program closed our descriptor (or the kernel is out of mappings), or the pages are
-         * of hugetlb: where none are left for the copies, a write would kill. A copy by hand is
-         * exact as long as no other thread writes meanwhile; where even that fails, the child gets
-         * none of it rather than a share in the parent's.
-         */
-        is_private = glue_copy_in_place(at, n_bytes);
-        if (!is_private)
-            glue_dont_fork(at, n_bytes);
+    /*
+     * The program closed our descriptor (or the kernel is out of mappings), or the pages are of
+     * hugetlb: where none are left for the copies, a write would kill. A copy by hand is exact as
+     * long as no other thread writes meanwhile.
+     */
+    if (!is_copy && !glue_copy_in_place(at, n_bytes)) {
+        keep_from_child(index, n_slabs);
+        return n_slabs;
     }
     for (uint32_t i = index; i < index + n_slabs; i++) {
-        if (!pin_one(i, is_private))
-            continue; /* still shared, still being punched: leased as before */
+        pin_one(i);
         window_slab(i)->backing = SUPERSLAB_COPIED;
         /* A page that the daemon was about to punch reads as anything. */
         window_slab(i)->zero = false;

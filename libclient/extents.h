@@ -62,4 +62,11 @@ enum extents_worth extents_worth(uint32_t first);
  */
 uint32_t extents_convert(uint32_t index);
 
+/*
+ * In a forked child, of a SuperSlab that is leased all the same, as it could not be copied: out of
+ * reach, so that the child stops at its first touch. A free one is given memory. Traps if it is
+ * shared with the parent and cannot be made so.
+ */
+void extents_withhold(uint32_t index);
+
 #endif

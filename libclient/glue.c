@@ -186,10 +186,10 @@ bool glue_find_resident(const void *at, size_t n_bytes, unsigned char *resident)
     return ok;
 }
 
-void glue_dont_fork(void *at, size_t n_bytes)
+bool glue_dont_fork(void *at, size_t n_bytes)
 {
     count_syscall();
-    madvise(at, n_bytes, MADV_DONTFORK);
+    return madvise(at, n_bytes, MADV_DONTFORK) == 0;
 }
 
 bool glue_copy_in_place(void *at, size_t n_bytes)

@@ -61,8 +61,8 @@ bool glue_move(void *from, void *to, size_t n_bytes);
  * kernel does not tell. */
 bool glue_find_resident(const void *at, size_t n_bytes, unsigned char *resident);
 
-/* Leaves this memory out of children that are forked from now on. A hint. */
-void glue_dont_fork(void *at, size_t n_bytes);
+/* Leaves this memory out of children that are forked from now on. */
+bool glue_dont_fork(void *at, size_t n_bytes);
 /* Replaces the shared mapping by anonymous memory with the same contents. Not atomic for other
  * threads' writes. */
 bool glue_copy_in_place(void *at, size_t n_bytes);

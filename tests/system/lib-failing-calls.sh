@@ -11,7 +11,7 @@ HAKMEM_CONNECT=off LD_PRELOAD=$library "$program" once 0 "$every" >"$scratch/out
     fail "private memory: $(cat "$scratch/out")"
 cat "$scratch/out"
 daemon_start_warm -o reclaim.idle_ms=20
-for kind in once shared map; do
+for kind in once shared map fork; do
     HAKMEM_SOCKET=$socket HAKMEM_WAIT_US=1000000 LD_PRELOAD=$library "$program" "$kind" 0 "$every" >"$scratch/out" 2>&1 ||
         fail "$kind, with the daemon: $(cat "$scratch/out")"
     cat "$scratch/out"

@@ -7,7 +7,7 @@
  *
  * KIND: once, always (all memory calls from then on), shared (no mapping of an extent succeeds),
  * map (as always, but only calls that make mappings: what a process meets that has as many as it
- * may).
+ * may), fork (as always, but only from when the process forks until it has).
  */
 #include <errno.h>
 #include <malloc.h>
@@ -196,6 +196,11 @@ static bool is_of_extent(const struct user_regs_struct *registers)
            (registers->r10 & MAP_SHARED);
 }
 
+static bool is_fork(const struct user_regs_struct *registers)
+{
+    return registers->orig_rax == SYS_clone || registers->orig_rax == SYS_fork;
+}
+
 static bool may_fail(const struct user_regs_struct *registers, const char *kind)
 {
     if (strcmp(kind, "shared") == 0)
@@ -231,7 +236,7 @@ static long run_traced(const char *program, const char *kind, long n_through)
     long n_calls = 0;
     bool is_counting = false, is_entry = true, fails = false;
     int status;
-    bool is_once = strcmp(kind, "once") == 0;
+    bool is_once = strcmp(kind, "once") == 0, is_of_fork = strcmp(kind, "fork") == 0;
     pid_t pid = fork();
     if (pid == 0) {
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -261,9 +266,11 @@ static long run_traced(const char *program, const char *kind, long n_through)
             continue;
         }
         is_entry = false;
-        if (registers.orig_rax == SYS_prctl && registers.rdi == MARK_BEGIN)
+        if (registers.orig_rax == SYS_prctl &&
+            registers.rdi == (is_of_fork ? MARK_FORK : MARK_BEGIN))
             is_counting = true;
-        if (registers.orig_rax == SYS_prctl && registers.rdi == MARK_END)
+        if (is_of_fork ? is_fork(&registers)
+                       : registers.orig_rax == SYS_prctl && registers.rdi == MARK_END)
             is_counting = false;
         if (!is_counting || !may_fail(&registers, kind))
             continue;

@@ -1,11 +1,14 @@
 /*
  * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
- * wait and at no other: ppoll(), by which it waits, is defined here. So is mmap(), to refuse.
+ * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap() and
+ * madvise(), to refuse.
  */
 #include "fake-daemon.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "libclient/extents.h"
 #include "libclient/heap.h"
@@ -53,7 +56,16 @@ int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const si
     return (int)syscall(SYS_ppoll, fds, n, timeout ? &left : NULL, mask, 8);
 }
 
-static bool refuses_mappings;
+static bool refuses_mappings; /* and to leave memory out of children */
+
+int madvise(void *at, size_t n_bytes, int advice)
+{
+    if (refuses_mappings && advice == MADV_DONTFORK) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return (int)syscall(SYS_madvise, at, n_bytes, advice);
+}
 
 void *mmap(void *at, size_t n_bytes, int protection, int flags, int fd, off_t offset)
 {
@@ -143,7 +155,6 @@ static void what_is_being_punched_is_not_taken_after_a_conversion_that_failed(vo
     refuses_mappings = true;
     source_fork_convert(false);
     refuses_mappings = false;
-    assert_int_equal(window_slab(used)->backing, SUPERSLAB_COPIED);
     assert_int_equal(state_of(used), SLAB_PINNED);
     assert_int_equal(state_of(punched), SLAB_RECLAIMING);
 
@@ -158,6 +169,58 @@ static void what_is_being_punched_is_not_taken_after_a_conversion_that_failed(vo
         is_taken = first == punched;
     }
     assert_true(is_taken && zero);
+}
+
+/* As long as no copy can be had: the next fork makes one. */
+static void a_conversion_that_failed_is_made_up_for(void **state)
+{
+    (void)state;
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
+    *(char *)window_address(first + 3) = 7;
+    refuses_mappings = true;
+    source_fork_convert(false);
+    assert_true(is_leased(first));
+    refuses_mappings = false;
+    source_fork_convert(false);
+    for (uint32_t i = first; i < first + 8; i++) {
+        assert_int_equal(window_slab(i)->backing, SUPERSLAB_COPIED);
+        assert_int_equal(state_of(i), SLAB_PINNED);
+    }
+    assert_int_equal(*(char *)window_address(first + 3), 7);
+}
+
+/* The memory can neither be copied nor left out of the child. */
+static void a_child_that_would_share_memory_stops(void **state)
+{
+    (void)state;
+    int status;
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
+    char *used = window_address(first);
+    *used = 7;
+    source_release(first + 4, 4);
+    refuses_mappings = true;
+    source_fork_convert(false);
+    refuses_mappings = false;
+    for (unsigned free = 0; free < 2; free++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            signal(SIGSEGV, SIG_DFL);
+            source_fork_child();
+            *(free ? (char *)window_address(first + 4) : used) = 8;
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        /* What is free is new memory there. */
+        assert_true(free ? status == 0 : WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+        assert_int_equal(*used, 7);
+        assert_int_equal(*(char *)window_address(first + 4), 0);
+    }
+    /* Nothing is left for the next test. */
+    settings.connect = SETTINGS_CONNECT_OFF;
+    for (unsigned i = 0; i < 4; i++)
+        acquire(SOURCE_FOR_UNITS, 1);
 }
 
 /* What cannot be mapped goes back to the daemon, which is not asked for more at once. */
@@ -209,6 +272,8 @@ int main(void)
             a_huge_block_asks_again_if_what_was_asked_ahead_is_too_short, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             what_is_being_punched_is_not_taken_after_a_conversion_that_failed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_conversion_that_failed_is_made_up_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
