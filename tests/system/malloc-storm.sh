@@ -1,0 +1,63 @@
+#!/bin/sh
+# Everything at once (prog-storm.c), on private memory and on leased memory whose daemon trims, refuses by quota, is killed, is
+# stopped, and is started again all the while. STORM_SECONDS=600 storms for longer, SEED= again as before; DEBUG_LIBRARY=1 walks
+# the heap's invariants, too.
+. "$(dirname "$0")/../lib.sh"
+need_library
+[ -z "${DEBUG_LIBRARY:-}" ] || use_debug_library
+seconds=${STORM_SECONDS:-6}
+seed=${SEED:-$(date +%s)}
+echo "SEED=$seed"
+storm=$programs/prog-storm
+
+# Else it was no storm. (A busy machine has less of everything: one of each is enough.)
+expect_counts() {
+    tail -n 1 "$scratch/out"
+    for what in operations cancelled signals forks 'in handlers' continued 'in children' trims prewarmed; do
+        grep -q "$what [1-9]" "$scratch/out" || fail "nothing of: $what"
+    done
+}
+storm_is_over() {
+    ! kill -0 "$program" 2>/dev/null
+}
+ctl() {
+    "$BUILD/hakmemctl" --socket "$socket" "$@" >/dev/null 2>&1
+}
+# The daemon's share, in turns, until the storm is over.
+trouble() {
+    while ! storm_is_over; do
+        for what in trim quota trim kill trim stop; do
+            poll 10 daemon_answers || fail "hakmemd does not answer"
+            case $what in
+            trim) ctl trim ;;
+            quota) ctl quota bytes_per_client 30M && sleep 0.3 && ctl quota bytes_per_client 4G ;;
+            kill | stop)
+                "daemon_$what"
+                sleep 0.1
+                daemon_start -o "reclaim.idle_ms=$idle_ms"
+                ;;
+            esac
+            sleep 0.2
+            ! storm_is_over || break
+        done
+    done
+}
+
+under_private "$storm" "$seconds" "$seed" 150 >"$scratch/out" 2>"$scratch/err" ||
+    fail "on private memory, status $?: SEED=$seed $(grep -v '"fallbacks"' "$scratch/err" | tail -n 5)"
+expect_counts
+
+for idle_ms in 1 1000; do
+    daemon_start_warm -o "reclaim.idle_ms=$idle_ms"
+    under_hakmem "$storm" "$seconds" "$seed" 150 >"$scratch/out" 2>"$scratch/err" &
+    program=$!
+    background_pids=$program
+    trouble
+    wait "$program" ||
+        fail "on leased memory, status $?: SEED=$seed $(grep -v '"fallbacks"' "$scratch/err" | tail -n 5)"
+    background_pids=
+    expect_counts
+    expect_stats "$scratch/err" leased_bytes -gt 0
+    expect_all_back
+    daemon_stop
+done
