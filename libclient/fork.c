@@ -171,8 +171,8 @@ static void note_own(void)
 
 static void keep_others_out(void)
 {
-    is_alone = glue_is_single_threaded();
-    if (is_alone) {
+    if (glue_is_single_threaded()) {
+        is_alone = true;
         note_own();
         return;
     }
@@ -183,6 +183,7 @@ static void keep_others_out(void)
                               daemon, bounded */
     if (noted)
         atomic_store_relaxed(noted, 0); /* under fork_lock, which orders it */
+    is_alone = false;
     lock_all_are_own = true;
 }
 
