@@ -81,7 +81,7 @@ struct guard {
     int cancel_state;
 };
 
-/* All of it under source.c's lock, but for `ledger_in_force`. */
+/* All of it under source.c's lock. */
 static struct {
     const char *path;
     bool enabled;
@@ -115,6 +115,8 @@ static struct {
 /* Any thread reads it. Release at change pairs with the acquire in link_ledger: the mapping is
  * there before its address. */
 static struct ledger *ledger_in_force;
+/* Likewise. */
+static uint64_t n_syscalls_shown;
 
 static void backoff_raise(struct backoff *backoff, uint64_t first_ns, uint64_t max_ns)
 {
@@ -472,6 +474,7 @@ static struct guard guard_enter(void)
 
 static void guard_leave(struct guard guard)
 {
+    atomic_store_relaxed(&n_syscalls_shown, self.counters.syscalls); /* a figure */
     pthread_setcancelstate(guard.cancel_state, NULL);
     errno = guard.saved_errno;
 }
@@ -611,4 +614,9 @@ int link_descriptor(void)
 const struct link_counters *link_counters(void)
 {
     return &self.counters;
+}
+
+uint64_t link_n_syscalls(void)
+{
+    return atomic_load_relaxed(&n_syscalls_shown);
 }

@@ -113,5 +113,7 @@ void link_after_fork_child(void);
 int link_descriptor(void);
 
 const struct link_counters *link_counters(void);
+/* Of these, the system calls made by the end of the last call here. Any thread. */
+uint64_t link_n_syscalls(void);
 
 #endif

@@ -57,5 +57,5 @@ uint64_t publish_n_forks(void)
 
 uint64_t publish_n_syscalls(void)
 {
-    return glue_n_syscalls() + atomic_load_relaxed(&link_counters()->syscalls);
+    return glue_n_syscalls() + link_n_syscalls();
 }

@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -57,6 +58,7 @@ static void die(const char *format, ...)
 {
     char text[300];
     va_list arguments;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL); /* write() is a cancellation point */
     va_start(arguments, format);
     int n = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
