@@ -96,9 +96,10 @@ $(BUILD)/libhakmem.so: $(CLIENT_PIC) $(BASE_PIC) libclient/hakmem.map libclient/
 	    -o $@ $(CLIENT_PIC) $(BASE_PIC) $(PB_STATIC) -lpthread
 
 # One relocatable object, so that our internals and protobuf-c's cannot collide with the program's.
-$(BUILD)/libhakmem.a: $(CLIENT_PIC) $(BASE_PIC)
+ARCHIVE_PIC := $(filter-out %/deepbind.o,$(CLIENT_PIC)) $(BASE_PIC)
+$(BUILD)/libhakmem.a: $(ARCHIVE_PIC)
 	@rm -f $@
-	ld -r -o $(BUILD)/libhakmem.o $(CLIENT_PIC) $(BASE_PIC) --whole-archive $(PB_STATIC)
+	ld -r -o $(BUILD)/libhakmem.o $(ARCHIVE_PIC) --whole-archive $(PB_STATIC)
 	objcopy --localize-hidden --wildcard --localize-symbol='protobuf_c_*' --localize-symbol='hakmem__*' $(BUILD)/libhakmem.o
 	ar rcs $@ $(BUILD)/libhakmem.o
 

@@ -35,6 +35,7 @@ static void read_all(void)
     const char *path = secure_getenv("HAKMEM_SOCKET");
     const char *mode = secure_getenv("HAKMEM_CONNECT");
     const char *foreign = secure_getenv("HAKMEM_FOREIGN");
+    const char *deepbind = secure_getenv("HAKMEM_DEEPBIND");
     const char *check = secure_getenv("HAKMEM_CHECK");
 
     settings.socket_path = path && *path ? path : NULL;
@@ -47,6 +48,7 @@ static void read_all(void)
     settings.check = is_on(check);
     settings.watch = !settings.check && !(check && strcmp(check, "off") == 0);
     settings.dontfork = is_on(secure_getenv("HAKMEM_DONTFORK"));
+    settings.keep_deepbind = deepbind && strcmp(deepbind, "keep") == 0;
     settings.foreign_next = foreign && strcmp(foreign, "next") == 0;
 #ifdef HAKMEM_DEBUG
     settings.test_no_fork_conversion = is_on(secure_getenv("HAKMEM_TEST_NO_FORK_CONVERSION"));

@@ -21,7 +21,8 @@ struct settings {
     bool watch;       /* not HAKMEM_CHECK=off: red zones around the first blocks */
     bool dontfork; /* HAKMEM_DONTFORK=1: leased memory is absent from children made behind our back
                     */
-    bool foreign_next; /* HAKMEM_FOREIGN=next: foreign pointers go to the next allocator */
+    bool foreign_next;  /* HAKMEM_FOREIGN=next: foreign pointers go to the next allocator */
+    bool keep_deepbind; /* HAKMEM_DEEPBIND=keep: dlopen() is as without us */
     bool test_no_fork_conversion; /* HAKMEM_TEST_NO_FORK_CONVERSION=1, debug builds only: shows the
                                      test bites */
     bool test_purge; /* HAKMEM_TEST_PURGE=1, likewise: free pages go as soon as they are seen */

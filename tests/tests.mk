@@ -18,7 +18,7 @@ HARNESS_OBJ := $(call obj,$(HARNESS_SRC))
 
 DAEMON_TEST_OBJ := $(filter-out %/main.o,$(DAEMON_OBJ))
 # Without what replaces malloc and what runs by itself.
-CLIENT_TEST_PIC := $(filter-out %/override.o %/library.o,$(CLIENT_PIC))
+CLIENT_TEST_PIC := $(filter-out %/override.o %/library.o %/deepbind.o,$(CLIENT_PIC))
 
 $(UNIT_COMMON): $(BUILD)/%: %.c $(BASE_OBJ)
 	@mkdir -p $(@D)
