@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,6 +34,47 @@ static void assert_zero(const void *block, size_t n_bytes)
     for (size_t i = 0; i < n_bytes / sizeof(*words); i++)
         any |= words[i];
     assert_true(any == 0);
+}
+
+/* Has all of it been told to have huge pages, and nothing since to have none? */
+static bool may_have_huge_pages(const void *block, size_t n_bytes)
+{
+    char line[512];
+    unsigned long from = 0, to = 0, begin = (uintptr_t)block, end = begin + n_bytes;
+    bool all = true;
+    FILE *file = fopen("/proc/self/smaps", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        bool is_flags = strncmp(line, "VmFlags:", 8) == 0;
+        if (is_flags && from < end && begin < to)
+            all = all && strstr(line, " hg") && !strstr(line, " nh");
+        else if (!is_flags)
+            sscanf(line, "%lx-%lx ", &from, &to);
+    }
+    fclose(file);
+    return all;
+}
+
+/* No block but a zeroed one is in small pages. Where the kernel has no others it says so of none.
+ */
+static void assert_dense(const void *block, size_t n_bytes)
+{
+    static int has_huge_pages = -1;
+    if (has_huge_pages < 0) {
+        bool zero;
+        void *any = heap_allocate(4 * MIB, 16, false, &zero);
+        has_huge_pages = may_have_huge_pages(any, 4 * MIB);
+        heap_free(any);
+    }
+    for (size_t at = 0; at < n_bytes; at += 2 * MIB)
+        assert_false(is_sparse((const char *)block + at));
+    if (has_huge_pages)
+        assert_true(may_have_huge_pages(block, n_bytes));
+}
+
+static bool overlap(const unsigned char *a, const unsigned char *b, size_t n_bytes)
+{
+    return a < b + n_bytes && b < a + n_bytes;
 }
 
 /* A zeroed block whose ends are touched, if so all of it; freed. Was it sparse? */
@@ -170,10 +212,11 @@ static void pages_that_stay_are_not_taken_for_zero(void **state)
         for (unsigned k = 0; k < N_OTHERS; k++) {
             others[k] = heap_allocate_zeroed(n_bytes);
             assert_zero(others[k], n_bytes);
-            came_up = came_up || (others[k] < block + n_bytes && block < others[k] + n_bytes);
+            came_up = came_up || overlap(others[k], block, n_bytes);
         }
         assert_true(came_up);
         munlock(block, n_bytes);
+        assert_dense(block, n_bytes);
         for (unsigned k = 0; k < N_OTHERS; k++)
             heap_free(others[k]);
     }
@@ -190,7 +233,7 @@ static void what_grows_is_sparse_no_more(void **state)
     block[3 * MIB] = 7;
     for (size_t n_bytes = 6 * MIB; n_bytes <= 48 * MIB; n_bytes *= 2) {
         block = heap_resize(block, n_bytes);
-        assert_false(is_sparse(block));
+        assert_dense(block, n_bytes);
         assert_int_equal(block[3 * MIB], 7);
     }
     block[3 * MIB] = 0;
@@ -206,6 +249,58 @@ static void what_grows_is_sparse_no_more(void **state)
     assert_zero(other, 4 * MIB);
     heap_free(other);
     heap_free(block);
+}
+
+/* When there is nothing else that is free. */
+static void what_was_sparse_serves_any_block(void **state)
+{
+    (void)state;
+    enum { N_MOST = 100 };
+    const size_t n_bytes = 6 * MIB;
+    unsigned char *blocks[N_MOST];
+    unsigned n = 0;
+    bool zero, came_up = false;
+    unread_rounds_until_sparse(n_bytes);
+    unsigned char *sparse = heap_allocate_zeroed(n_bytes);
+    assert_true(is_sparse(sparse));
+    heap_free(sparse);
+    for (; n < N_MOST && !came_up; n++) {
+        blocks[n] = heap_allocate(n_bytes, 16, false, &zero);
+        assert_dense(blocks[n], n_bytes);
+        came_up = overlap(blocks[n], sparse, n_bytes);
+    }
+    assert_true(came_up);
+    while (n > 0)
+        heap_free(blocks[--n]);
+}
+
+static void a_block_grows_into_what_was_sparse(void **state)
+{
+    (void)state;
+    enum { N = 8 };
+    const size_t n_bytes = 4 * MIB;
+    unsigned char *blocks[N];
+    bool has_grown = false;
+    unread_rounds_until_sparse(n_bytes);
+    for (unsigned i = 0; i < N; i++) {
+        blocks[i] = heap_allocate_zeroed(n_bytes);
+        assert_true(is_sparse(blocks[i]));
+    }
+    for (unsigned i = 0; i < N && !has_grown; i++) {
+        for (unsigned k = 0; k < N && !has_grown; k++) {
+            if (blocks[k] != blocks[i] + n_bytes)
+                continue;
+            heap_free(blocks[k]);
+            blocks[k] = NULL;
+            assert_true(is_sparse(blocks[i] + n_bytes));
+            assert_ptr_equal(heap_resize(blocks[i], 2 * n_bytes), blocks[i]);
+            assert_dense(blocks[i], 2 * n_bytes);
+            has_grown = true;
+        }
+    }
+    assert_true(has_grown);
+    for (unsigned i = 0; i < N; i++)
+        heap_free(blocks[i]);
 }
 
 /* ---- any order of things ---- */
@@ -231,6 +326,8 @@ static unsigned char *allocate_any(size_t n_bytes)
     bool zero;
     if (below(4) == 0) {
         unsigned char *block = heap_allocate(n_bytes, 16, below(3) == 0, &zero);
+        if (n_bytes > 2 * MIB)
+            assert_dense(block, n_bytes);
         memset(block, 0x5a, n_bytes);
         return block;
     }
@@ -295,6 +392,8 @@ int main(void)
         cmocka_unit_test(blocks_that_are_kept_and_filled_are_few),
         cmocka_unit_test(pages_that_stay_are_not_taken_for_zero),
         cmocka_unit_test(what_grows_is_sparse_no_more),
+        cmocka_unit_test(what_was_sparse_serves_any_block),
+        cmocka_unit_test(a_block_grows_into_what_was_sparse),
         cmocka_unit_test(zeroed_is_zero_whatever_went_before),
     };
     return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
