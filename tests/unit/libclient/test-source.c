@@ -1,7 +1,7 @@
 /*
  * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
  * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap() and
- * madvise(), to refuse.
+ * madvise(), to refuse, and the clock.
  */
 #include "fake-daemon.h"
 
@@ -74,6 +74,17 @@ void *mmap(void *at, size_t n_bytes, int protection, int flags, int fd, off_t of
         return MAP_FAILED;
     }
     return (void *)syscall(SYS_mmap, at, n_bytes, protection, flags, fd, offset); /* NOLINT */
+}
+
+static bool is_stopped; /* the clock, at `stopped` */
+static struct timespec stopped;
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int r = (int)syscall(SYS_clock_gettime, clock, now);
+    if (is_stopped)
+        *now = stopped;
+    return r;
 }
 
 /* The requests that are under way or come next get extents of these sizes. */
@@ -190,6 +201,26 @@ static void a_conversion_that_failed_is_made_up_for(void **state)
     assert_int_equal(*(char *)window_address(first + 3), 7);
 }
 
+/* What was free a moment ago may be wanted the next, though the clock's second ended since. */
+static void what_was_copied_is_returned_after_a_second(void **state)
+{
+    (void)state;
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
+    source_fork_convert(false);
+    clock_gettime(CLOCK_MONOTONIC, &stopped);
+    is_stopped = true;
+    source_release(first, 8);
+    settings.connect = SETTINGS_CONNECT_OFF;
+    stopped.tv_sec++;
+    source_tick();
+    assert_int_equal(window_slab(first)->backing, SUPERSLAB_COPIED);
+    stopped.tv_sec++;
+    source_tick();
+    is_stopped = false;
+    assert_int_equal(window_slab(first)->backing, SUPERSLAB_UNBACKED);
+}
+
 /* The memory can neither be copied nor left out of the child. */
 static void a_child_that_would_share_memory_stops(void **state)
 {
@@ -273,6 +304,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             what_is_being_punched_is_not_taken_after_a_conversion_that_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_conversion_that_failed_is_made_up_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_copied_is_returned_after_a_second, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
