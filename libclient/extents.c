@@ -344,6 +344,14 @@ static bool is_any_shared(uint32_t first)
     return false;
 }
 
+/* A process that has as many mappings as it may, and then one, can have no other even in the place
+ * of one: until one has gone. */
+static bool map_copy(void *at, size_t n_bytes, int fd, size_t offset)
+{
+    return glue_map_copy(at, n_bytes, fd, offset) ||
+           (originals_give_up_mapping() && glue_map_copy(at, n_bytes, fd, offset));
+}
+
 /* Some of it could not even be left out of the child. */
 static bool is_exposed;
 
@@ -391,7 +399,7 @@ uint32_t extents_convert(uint32_t index)
     size_t n_bytes = superslab_bytes(n_slabs);
     size_t offset = superslab_bytes(index - first);
     bool is_copy = extentfile_is_ours(head) && !glue_is_hugetlb(head->extent_fd) &&
-                   glue_map_copy(at, n_bytes, head->extent_fd, offset);
+                   map_copy(at, n_bytes, head->extent_fd, offset);
     /*
      * The program closed our descriptor (or the kernel is out of mappings), or the pages are of
      * hugetlb: where none are left for the copies, a write would kill. A copy by hand is exact as

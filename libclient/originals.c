@@ -247,6 +247,15 @@ static void lose_era(void)
     drop_strangers();
 }
 
+bool originals_give_up_mapping(void)
+{
+    heed_fork();
+    if (!witness_exists(&self.current))
+        return false;
+    lose_era();
+    return true;
+}
+
 /* ---- one round ---- */
 
 static bool is_due(enum originals_when when)

@@ -36,6 +36,10 @@ void originals_watch(uint32_t first, uint32_t n_slabs);
 /* Of the extent that begins at `first`. */
 bool originals_are_watched(uint32_t first);
 
+/* Unmaps what it can do without, if the process has too many mappings. The originals so far then
+ * stay for good. False: nothing was unmapped. */
+bool originals_give_up_mapping(void);
+
 /* May there be any to give back? A hint, without a lock. */
 bool originals_are_any(void);
 
@@ -60,7 +64,8 @@ void originals_give_back(enum originals_when when);
 
 struct originals_counters {
     uint64_t given_back_bytes;
-    uint64_t witnesses_lost; /* the program closed our descriptor: those originals stay */
+    uint64_t witnesses_lost; /* the program closed our descriptor, or had too many mappings: those
+                                originals stay */
     uint64_t failures;       /* the kernel does not tell what is copied, or does not free it */
 };
 const struct originals_counters *originals_counters(void);
