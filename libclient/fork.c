@@ -104,7 +104,8 @@ static uint32_t waiting[MAX_WAITING];
 
 static bool is_waiting(uint32_t thread_id)
 {
-    for (unsigned i = 0; i < MAX_WAITING; i++) {
+    /* 0: nobody's, the lock has just been let go. */
+    for (unsigned i = 0; thread_id != 0 && i < MAX_WAITING; i++) {
         if (atomic_load_acquire(&waiting[i]) == thread_id) /* pairs with begin_to_wait() */
             return true;
     }
