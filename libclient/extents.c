@@ -76,7 +76,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint32
         slab->kind = SUPERSLAB_NONE;
         slab->zero = true;
         slab->is_untouched = true;
-        slab->is_sparse = slab->is_kept = false;
+        slab->is_sparse = slab->is_kept = slab->is_mapped_in = false;
         slab->huge_page = arrived->huge_slabs == arrived->n_slabs;
         slab->extent_first = first;
         slab->extent_slabs = (uint8_t)arrived->n_slabs;
@@ -181,8 +181,10 @@ enum extents_taken extents_activate(uint32_t index, bool or_cold)
         case SLAB_IDLE:
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
                 continue;
-            if (!slab->huge_page)
+            if (!slab->huge_page && !slab->is_mapped_in) {
                 glue_populate(window_address(index), SUPERSLAB_BYTES);
+                slab->is_mapped_in = true;
+            }
             return EXTENTS_TAKEN_WARM;
         case SLAB_RECLAIMED:
             PROBE2(reclaim__seen, slab->extent_id, window_address(index));
@@ -191,6 +193,7 @@ enum extents_taken extents_activate(uint32_t index, bool or_cold)
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
                 continue;
             slab->zero = true;
+            slab->is_mapped_in = false;
             return EXTENTS_TAKEN_COLD;
         case SLAB_RECLAIMING:
             return EXTENTS_BUSY;

@@ -550,6 +550,7 @@ bool runs_purge(uint32_t index, uint32_t units, runs_purge_function *purge)
     bool is_carved = bitmap_test(carved, index);
     if (is_carved) {
         split(slab);
+        slab->is_mapped_in = false; /* source.c's, but not while it is carved */
         purge_units(slab, units & slab->idle_units, purge);
     }
     lock_release(&lock);

@@ -74,13 +74,14 @@ struct superslab {
     uint8_t kind; /* enum superslab_kind */
 
     /* source.c, under its lock. */
-    uint8_t backing;       /* enum superslab_backing */
-    uint8_t extent_slabs;  /* of the extent it is part of */
-    bool zero;             /* SUPERSLAB_FREE: reads as zero all over */
-    bool huge_page;        /* leased: the daemon measured a 2 MiB page behind it */
-    bool is_untouched;     /* since it was mapped: its first page is still to come in */
-    bool is_kept;          /* SUPERSLAB_FREE: prewarmed, to stay warm: source_prewarm() */
-    bool is_sparse;        /* private, in small pages, for what sparse.h says */
+    uint8_t backing;      /* enum superslab_backing */
+    uint8_t extent_slabs; /* of the extent it is part of */
+    bool zero;            /* SUPERSLAB_FREE: reads as zero all over */
+    bool huge_page;       /* leased: the daemon measured a 2 MiB page behind it */
+    bool is_mapped_in; /* leased, without one: all of its pages have been mapped, none gone since */
+    bool is_untouched; /* since it was mapped: its first page is still to come in */
+    bool is_kept;      /* SUPERSLAB_FREE: prewarmed, to stay warm: source_prewarm() */
+    bool is_sparse;    /* private, in small pages, for what sparse.h says */
     uint32_t extent_first; /* index of the extent's first SuperSlab */
     uint32_t slot;         /* in the ledger of `generation` */
     uint32_t generation;   /* of the link under which it was leased */

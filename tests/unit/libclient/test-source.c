@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 
 #include "libclient/extents.h"
+#include "libclient/freeslabs.h"
+#include "libclient/glue.h"
 #include "libclient/heap.h"
 #include "libclient/leases.h"
 #include "libclient/link.h"
@@ -274,6 +276,45 @@ static void what_cannot_be_mapped_is_returned(void **state)
     assert_true(request->return_extents->extent_ids[0] == next_id - 1);
 }
 
+static uint64_t n_calls_of_turns(uint32_t index)
+{
+    uint64_t n_calls = glue_n_syscalls();
+    for (unsigned i = 0; i < 10; i++) {
+        source_release(index, 1);
+        assert_int_equal(acquire(SOURCE_FOR_HUGE, 1), index);
+    }
+    return glue_n_syscalls() - n_calls;
+}
+
+/* What has lost its 2 MiB page is mapped by a system call when it is taken, not each time that it
+ * is; and again when the daemon has taken its pages. */
+static void small_pages_are_mapped_once(void **state)
+{
+    (void)state;
+    uint32_t index, again;
+    bool zero;
+    will_answer(1, (const uint32_t[]){2});
+    while (!is_leased(index = acquire(SOURCE_FOR_UNITS, 1)))
+        ;
+    is_stopped = clock_gettime(CLOCK_MONOTONIC_COARSE, &stopped) == 0;
+    struct superslab *slab = window_slab(index);
+    slab->huge_page = true;
+    uint64_t n_calls = n_calls_of_turns(index);
+    slab->huge_page = slab->is_mapped_in = false;
+    assert_int_equal(n_calls_of_turns(index), n_calls + 1);
+    assert_int_equal(n_calls_of_turns(index), n_calls);
+    source_release(index, 1);
+    assert_true(daemon_changes(index, SLAB_RECLAIMING));
+    assert_true(daemon_changes(index, SLAB_RECLAIMED));
+    freeslabs_remove(index);
+    freeslabs_put_cold(index);
+    while (freeslabs_take(FREESLABS_COLD, 1, 1, &again, &zero) && again != index)
+        ;
+    assert_int_equal(again, index);
+    assert_int_equal(n_calls_of_turns(index), n_calls + 1);
+    is_stopped = false;
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
@@ -307,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_copied_is_returned_after_a_second, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_pages_are_mapped_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
