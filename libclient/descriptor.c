@@ -8,28 +8,25 @@
 
 #include "libclient/glue.h"
 
-/* The number lies below this: a table grown further costs the program memory, and time in each
- * fork. */
-#define CEILING 1024u
-#define FLOOR   3
+#define FLOOR 3
 
 /* Where the program may have fewer. */
-static rlim_t lower_ceiling(uint64_t *n_syscalls)
+static rlim_t lower_ceiling(rlim_t ceiling, uint64_t *n_syscalls)
 {
     struct rlimit limit;
     *n_syscalls += 1;
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < CEILING ? limit.rlim_cur
-                                                                             : CEILING;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < ceiling ? limit.rlim_cur
+                                                                             : ceiling;
 }
 
 /* Consumes `fd`; its new number, or its old one when nothing higher is free, or -1. */
 static int move_high(int fd, uint64_t *n_syscalls)
 {
-    rlim_t ceiling = CEILING;
+    rlim_t ceiling = (rlim_t)glue_first_descriptor() + 1;
     *n_syscalls += 1;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)CEILING - 1);
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)ceiling - 1);
     if (high < 0)
-        ceiling = lower_ceiling(n_syscalls);
+        ceiling = lower_ceiling(ceiling, n_syscalls);
     for (rlim_t below = 1; high < 0 && below + FLOOR <= ceiling; below *= 2) {
         *n_syscalls += 1;
         high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(ceiling - below));

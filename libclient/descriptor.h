@@ -1,10 +1,10 @@
 /*
  * A descriptor of the library's own in a program that knows nothing of it.
  *
- * It sits under a high number, out of the way of programs that count on low ones, and its identity
- * is checked before each use, because programs close numbers that they did not open and use them
- * again (closefrom, daemonising). Once the number is somebody else's it is forgotten, never written
- * to and never closed.
+ * It sits under a high number (glue_first_descriptor()), out of the way of programs that count on
+ * low ones, and its identity is checked before each use, because programs close numbers that they
+ * did not open and use them again (closefrom, daemonising). Once the number is somebody else's it
+ * is forgotten, never written to and never closed.
  *
  * `n_syscalls` is where the caller counts what is called here.
  */

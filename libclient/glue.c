@@ -261,11 +261,20 @@ uint32_t glue_descriptor_limit(void)
     return limit.rlim_cur > 65536 ? 65536 : (uint32_t)limit.rlim_cur;
 }
 
+/* The kernel's table of a process grows to the highest number in use, in powers of two from 64 on:
+ * 1024 takes 8 KiB and a little time in each fork. */
+#define HIGH_DESCRIPTOR 960
+#define LOW_DESCRIPTOR  32
+
+int glue_first_descriptor(void)
+{
+    return glue_is_single_threaded() ? HIGH_DESCRIPTOR : LOW_DESCRIPTOR;
+}
+
 int glue_descriptor_up(int fd, uint32_t limit)
 {
-    /* The upper half of the program's numbers: the kernel's table grows to the highest in use, so
-     * not the very top. */
-    int from = (int)(limit > 2048 ? 1024 : limit / 2);
+    int first = glue_first_descriptor();
+    int from = limit / 2 < (uint32_t)first ? (int)(limit / 2) : first;
     count_syscall();
     int up = fcntl(fd, F_DUPFD_CLOEXEC, from);
     if (up < 0)

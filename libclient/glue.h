@@ -78,8 +78,14 @@ int glue_stat(int fd, struct stat *status);
 uint64_t glue_inode(int fd);
 /* Is this a file whose size is sealed, and its seals with it? */
 bool glue_has_size_sealed(int fd);
-/* Moves a descriptor out of the program's way, to a high number of so many that there are; the old
- * number if that fails. Consumes `fd`. */
+/*
+ * From which number on the library's own descriptors lie: high, out of the way of programs that
+ * count on low ones. Lower in a program of several threads: where the kernel's table has to grow
+ * under these, it waits until no processor looks at the old one any more, some 10 ms each time.
+ */
+int glue_first_descriptor(void);
+/* Moves a descriptor there, or to the upper half of so many numbers that there are; the old number
+ * if that fails. Consumes `fd`. */
 int glue_descriptor_up(int fd, uint32_t limit);
 /* RLIMIT_NOFILE, soft. */
 uint32_t glue_descriptor_limit(void);
