@@ -9,25 +9,32 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "common/atomic.h"
 #include "libclient/settings.h"
 
 void *dlopen(const char *path, int mode) __attribute__((visibility("default")));
 
-static void *(*next_dlopen)(const char *, int);
+typedef void *dlopen_function(const char *path, int mode);
 
-static void look_up_next(void)
+static dlopen_function *next_dlopen; /* atomic, relaxed: all threads find the same */
+
+static dlopen_function *find_next(void)
 {
-    void *symbol = dlsym(RTLD_NEXT, "dlopen");
-    memcpy(&next_dlopen, &symbol, sizeof(symbol));
+    dlopen_function *next = atomic_load_relaxed(&next_dlopen);
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "dlopen");
+        memcpy(&next, &symbol, sizeof(symbol));
+        atomic_store_relaxed(&next_dlopen, next);
+    }
+    return next;
 }
 
 /* The last call is a jump (-O2): the C library asks who called, and looks for the object where that
  * one's RUNPATH says. */
 void *dlopen(const char *path, int mode)
 {
-    if (!next_dlopen)
-        look_up_next();
-    if (!next_dlopen)
+    dlopen_function *next = find_next();
+    if (!next)
         return NULL;
-    return next_dlopen(path, settings.keep_deepbind ? mode : mode & ~RTLD_DEEPBIND);
+    return next(path, settings.keep_deepbind ? mode : mode & ~RTLD_DEEPBIND);
 }

@@ -27,6 +27,7 @@
 
 #include "hakmem.h"
 #include "libclient/cache.h"
+#include "libclient/conversion.h"
 #include "libclient/glue.h"
 #include "libclient/guard.h"
 #include "libclient/heap.h"
@@ -204,7 +205,7 @@ static void prepare(void)
     signals = before;
     holds_all = true;
     publish_count_fork();
-    source_fork_convert(is_alone ? n_own > 0 : holds[SOURCE_LOCK] != HOLD_TAKEN);
+    conversion_at_fork(is_alone ? n_own > 0 : holds[SOURCE_LOCK] != HOLD_TAKEN);
     leases_suspend();
 }
 
@@ -269,7 +270,7 @@ static void in_child(void)
     holds_all = false;
     lock_all_are_own = false;
     rename_locks();
-    source_fork_child();
+    conversion_in_child();
     glue_restore_signals(&signals);
 }
 

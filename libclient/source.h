@@ -86,14 +86,10 @@ void source_stats(struct source_stats *stats);
 uint64_t source_private_bytes(void);
 uint64_t source_n_fallbacks(void);
 
-/*
- * Around fork(): fork.c's, signals blocked. convert() makes every shared mapping a private copy on
- * write and pins it in the ledger. `is_interrupted`: this runs in a signal handler, below it is
- * code that holds the lock.
- */
+/* A forked child has had none. */
+void source_forget_fallbacks(void);
+
 struct lock;
 struct lock *source_lock(void);
-void source_fork_convert(bool is_interrupted);
-void source_fork_child(void);
 
 #endif

@@ -134,14 +134,6 @@ static void end_in_first_region(struct span *span, unsigned n_ready)
     span->n_ready_parts = 0;
 }
 
-/* As much again as there is, within the first unit; then by units. */
-static size_t ready_up_to(size_t wanted_bytes, size_t ready_bytes)
-{
-    if (wanted_bytes <= UNIT_BYTES / 2)
-        return wanted_bytes <= 2 * ready_bytes ? 2 * ready_bytes : UNIT_BYTES / 2;
-    return (wanted_bytes + UNIT_BYTES - 1) / UNIT_BYTES * UNIT_BYTES;
-}
-
 /*
  * In a SuperSlab with small pages, each of which costs a fault, before n more blocks are carved:
  * what they need beyond the parts that are there comes in, and some more, with one system call. A
@@ -160,7 +152,9 @@ static void settle_first_region(const struct bin *bin, struct span *span, unsign
         end_in_first_region(span, (unsigned)(ready_bytes / block_bytes));
         return;
     }
-    wanted_bytes = ready_up_to(wanted_bytes, ready_bytes);
+    /* A quarter of the first unit is there; then half of it, then whole units. */
+    size_t step = wanted_bytes <= UNIT_BYTES / 2 ? UNIT_BYTES / 2 : UNIT_BYTES;
+    wanted_bytes = (wanted_bytes + step - 1) / step * step;
     glue_populate(span_start(span) + ready_bytes, wanted_bytes - ready_bytes);
     bool is_all = wanted_bytes == span->n_units * UNIT_BYTES;
     span->n_ready_parts = is_all ? 0 : (uint8_t)(wanted_bytes / PART_BYTES);

@@ -34,8 +34,9 @@ struct block {
     uint64_t key;         /* of the pattern */
 };
 
-static uint64_t live_bytes;   /* relaxed: a bound, not a count to rely on */
-static uint64_t next_key = 1; /* relaxed: only has to be unique */
+static uint64_t max_live_bytes; /* the program sets it before it starts threads */
+static uint64_t live_bytes;     /* relaxed: a bound, not a count to rely on */
+static uint64_t next_key = 1;   /* relaxed: only has to be unique */
 
 /* C23; not in every C library. */
 static void (*sized_free)(void *, size_t);
@@ -301,6 +302,20 @@ static void block_resize(struct block *b, uint64_t *random)
     if (p)
         pattern_check(&old, p, old.n_bytes < n ? old.n_bytes : n, "after realloc");
     block_adopt(b, p, n, 0, "realloc", random);
+}
+
+/* What happens to a block next, by a number below 16. */
+static void block_step(struct block *b, uint64_t *random, size_t choice, bool shrinking)
+{
+    bool full = __atomic_load_n(&live_bytes, __ATOMIC_RELAXED) > max_live_bytes;
+    if (!b->bytes && !full && (!shrinking || choice < 4))
+        block_new(b, random);
+    else if (b->bytes && (shrinking || full || choice < 9))
+        block_free(b, random);
+    else if (b->bytes && choice < 13)
+        block_resize(b, random);
+    else if (b->bytes)
+        pattern_check(b, b->bytes, b->n_filled, "while held");
 }
 
 #endif

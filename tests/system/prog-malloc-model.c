@@ -45,7 +45,6 @@ struct worker {
 static struct worker workers[MAX_THREADS];
 static struct exchange exchanges[N_EXCHANGES];
 static unsigned n_threads;
-static uint64_t max_live_bytes;
 static double started, seconds;
 
 static uint64_t n_walks; /* relaxed: a count */
@@ -73,17 +72,10 @@ static void worker_step(struct worker *w, bool shrinking)
     uint64_t *random = &w->random;
     struct block *b = &w->blocks[random_below(random, N_BLOCKS)];
     size_t choice = random_below(random, 16);
-    bool full = __atomic_load_n(&live_bytes, __ATOMIC_RELAXED) > max_live_bytes;
     if (choice < 2)
         block_exchange(b, random);
-    else if (!b->bytes && !full && (!shrinking || choice < 4))
-        block_new(b, random);
-    else if (b->bytes && (shrinking || full || choice < 9))
-        block_free(b, random);
-    else if (b->bytes && choice < 13)
-        block_resize(b, random);
-    else if (b->bytes)
-        pattern_check(b, b->bytes, b->n_filled, "while held");
+    else
+        block_step(b, random, choice, shrinking);
     w->n_operations++;
 }
 

@@ -65,7 +65,6 @@ static pthread_mutex_t exchange_locks[N_EXCHANGES];
 /* The children's. */
 static struct worker child_workers[2];
 
-static uint64_t max_live_bytes;
 static double started, seconds;
 static bool stop;
 static int n_children;
@@ -134,20 +133,12 @@ static void step(struct worker *w, bool shrinking, bool may_exchange)
 {
     uint64_t *random = &w->random;
     struct place *p = &w->places[random_below(random, N_BLOCKS)];
-    struct block *b = &p->block;
     size_t choice = random_below(random, 16);
-    bool full = __atomic_load_n(&live_bytes, __ATOMIC_RELAXED) > max_live_bytes;
     begin(p);
     if (choice < 2 && may_exchange)
         exchange(p, random);
-    else if (!b->bytes && !full && (!shrinking || choice < 4))
-        block_new(b, random);
-    else if (b->bytes && (shrinking || full || choice < 9))
-        block_free(b, random);
-    else if (b->bytes && choice < 13)
-        block_resize(b, random);
-    else if (b->bytes)
-        pattern_check(b, b->bytes, b->n_filled, "while held");
+    else
+        block_step(&p->block, random, choice, shrinking);
     end(p);
     count(&counts->operations);
 }

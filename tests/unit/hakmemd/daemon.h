@@ -179,6 +179,18 @@ static inline Hakmem__Request *make_ping(void)
     return &request;
 }
 
+static inline Hakmem__Request *make_clients_query(void)
+{
+    static Hakmem__Request request;
+    static Hakmem__ClientsQuery query;
+    hakmem__request__init(&request);
+    hakmem__clients_query__init(&query);
+    request.id = 15;
+    request.body_case = HAKMEM__REQUEST__BODY_CLIENTS;
+    request.clients = &query;
+    return &request;
+}
+
 static inline Hakmem__Request *make_trim(void)
 {
     static Hakmem__Request request;

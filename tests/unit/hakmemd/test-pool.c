@@ -1,4 +1,8 @@
-/* The stock and the way through it: filling, leasing, recycling, orphans, quotas, shrinking. */
+/*
+ * The stock and the way through it: filling, leasing, recycling, orphans, quotas, shrinking.
+ *
+ * Longer than other files: one set of figures, which every test leads through another turn.
+ */
 #include "fixture.h"
 
 #include <semaphore.h>

@@ -169,18 +169,6 @@ static void test_one_packet_of_descriptors_in_flight(void **state)
     close(watcher);
 }
 
-static Hakmem__Request *make_clients_query(void)
-{
-    static Hakmem__Request request;
-    static Hakmem__ClientsQuery query;
-    hakmem__request__init(&request);
-    hakmem__clients_query__init(&query);
-    request.id = 15;
-    request.body_case = HAKMEM__REQUEST__BODY_CLIENTS;
-    request.clients = &query;
-    return &request;
-}
-
 /* Nor is there ever more than one large answer unread, and of small ones, a bounded number. */
 static void test_one_large_answer_in_flight(void **state)
 {

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "libclient/conversion.h"
 #include "libclient/extents.h"
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
@@ -166,7 +167,7 @@ static void what_is_being_punched_is_not_taken_after_a_conversion_that_failed(vo
     assert_true(daemon_changes(punched, SLAB_RECLAIMING));
 
     refuses_mappings = true;
-    source_fork_convert(false);
+    conversion_at_fork(false);
     refuses_mappings = false;
     assert_int_equal(state_of(used), SLAB_PINNED);
     assert_int_equal(state_of(punched), SLAB_RECLAIMING);
@@ -192,10 +193,10 @@ static void a_conversion_that_failed_is_made_up_for(void **state)
     uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
     *(char *)window_address(first + 3) = 7;
     refuses_mappings = true;
-    source_fork_convert(false);
+    conversion_at_fork(false);
     assert_true(is_leased(first));
     refuses_mappings = false;
-    source_fork_convert(false);
+    conversion_at_fork(false);
     for (uint32_t i = first; i < first + 8; i++) {
         assert_int_equal(window_slab(i)->backing, SUPERSLAB_COPIED);
         assert_int_equal(state_of(i), SLAB_PINNED);
@@ -209,7 +210,7 @@ static void what_was_copied_is_returned_after_a_second(void **state)
     (void)state;
     will_answer(1, (const uint32_t[]){8});
     uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
-    source_fork_convert(false);
+    conversion_at_fork(false);
     clock_gettime(CLOCK_MONOTONIC, &stopped);
     is_stopped = true;
     source_release(first, 8);
@@ -234,13 +235,13 @@ static void a_child_that_would_share_memory_stops(void **state)
     *used = 7;
     source_release(first + 4, 4);
     refuses_mappings = true;
-    source_fork_convert(false);
+    conversion_at_fork(false);
     refuses_mappings = false;
     for (unsigned free = 0; free < 2; free++) {
         pid_t pid = fork();
         if (pid == 0) {
             signal(SIGSEGV, SIG_DFL);
-            source_fork_child();
+            conversion_in_child();
             *(free ? (char *)window_address(first + 4) : used) = 8;
             _exit(0);
         }
