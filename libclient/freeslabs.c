@@ -11,13 +11,12 @@ void freeslabs_put_warm(uint32_t index)
     struct superslab *slab = window_slab(index);
     slab->kind = SUPERSLAB_FREE;
     bitmap_set(freeslabs.warm, index);
-    if (slab->backing == SUPERSLAB_LEASED) {
-        freeslabs.n_warm_leased++;
-        return;
-    }
-    freeslabs.n_warm_private++;
     if (!slab->zero)
         bitmap_set(freeslabs.used, index);
+    if (slab->backing == SUPERSLAB_LEASED)
+        freeslabs.n_warm_leased++;
+    else
+        freeslabs.n_warm_private++;
 }
 
 static void remove_warm(uint32_t index)

@@ -7,9 +7,8 @@
  *   sparse pages gone, private and in small pages (sparse.h); they read as zero
  *
  * An index is in at most one of the three, and then its kind is SUPERSLAB_FREE. Of the warm ones
- * those are used as well that are private and have been handed out before, so that the program has
- * touched them, or that cost nothing until it does. (What is leased is resident on the host,
- * touched or not; there long rows are worth more.) All under source.c's lock.
+ * those are used as well that have been handed out before, so that the program has touched them, or
+ * that cost nothing until it does. All under source.c's lock.
  *
  * Place in the life of a SuperSlab: emptied -> warm; found RECLAIMED -> cold; taken again.
  */
