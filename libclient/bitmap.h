@@ -24,6 +24,25 @@ static inline void bitmap_clear(uint64_t *words, uint32_t bit)
     words[bit / 64] &= ~((uint64_t)1 << (bit % 64));
 }
 
+/* Of `n` bits from `first` on, one or more: those in the first one's word. */
+static inline uint64_t bitmap_mask(uint32_t first, uint32_t n)
+{
+    uint64_t ones = ~(uint64_t)0;
+    return (n < 64 ? ones >> (64 - n) : ones) << (first % 64);
+}
+
+static inline void bitmap_set_run(uint64_t *words, uint32_t first, uint32_t n)
+{
+    for (uint32_t end = first + n; first < end; first = (first | 63) + 1)
+        words[first / 64] |= bitmap_mask(first, end - first);
+}
+
+static inline void bitmap_clear_run(uint64_t *words, uint32_t first, uint32_t n)
+{
+    for (uint32_t end = first + n; first < end; first = (first | 63) + 1)
+        words[first / 64] &= ~bitmap_mask(first, end - first);
+}
+
 /* The lowest bit in [from, end) whose value is `value`, or `end`. */
 uint32_t bitmap_next(const uint64_t *words, uint32_t from, uint32_t end, bool value);
 

@@ -18,6 +18,11 @@
  * Seconds of the clock: a moment ago may be one ago. */
 #define STALE_IDLE_S 1u
 
+static void *address_of(const struct superslab *slab)
+{
+    return window_address((uint32_t)(slab - window.slabs));
+}
+
 static size_t extent_bytes(const struct superslab *slab)
 {
     return superslab_bytes(slab->extent_slabs);
@@ -155,8 +160,7 @@ bool extents_unmap(uint32_t first)
                 change(slot, SLAB_ACTIVE, SLAB_PINNED); /* as it was */
             window_slab(i)->zero = false;
         }
-        for (uint32_t i = first; i < first + n_left; i++)
-            extents_deactivate(i);
+        extents_deactivate(first, n_left);
         return false;
     }
     extentfile_drop(slab);
@@ -169,53 +173,62 @@ bool extents_unmap(uint32_t first)
     return true;
 }
 
-enum extents_taken extents_activate(uint32_t index, bool or_cold)
+static bool activate(struct superslab *slab, uint32_t *slot, bool or_cold)
 {
-    struct superslab *slab = window_slab(index);
-    uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-    if (!slot)
-        return slab->zero ? EXTENTS_TAKEN_COLD : EXTENTS_TAKEN_WARM;
     for (;;) {
         uint32_t seen = ledger_slot_read(slot);
         switch (ledger_word_state(seen)) {
         case SLAB_IDLE:
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
                 continue;
-            if (!slab->huge_page && !slab->is_mapped_in) {
-                glue_populate(window_address(index), SUPERSLAB_BYTES);
+            if (check_unlikely(!slab->huge_page && !slab->is_mapped_in)) {
+                glue_populate(address_of(slab), SUPERSLAB_BYTES);
                 slab->is_mapped_in = true;
             }
-            return EXTENTS_TAKEN_WARM;
+            return true;
         case SLAB_RECLAIMED:
-            PROBE2(reclaim__seen, slab->extent_id, window_address(index));
+            PROBE2(reclaim__seen, slab->extent_id, address_of(slab));
             if (!or_cold)
-                return EXTENTS_GONE;
+                return false;
             if (!ledger_slab_change(slot, seen, LEDGER_CLIENT, SLAB_ACTIVE))
                 continue;
             slab->zero = true;
             slab->is_mapped_in = false;
-            return EXTENTS_TAKEN_COLD;
+            return true;
         case SLAB_RECLAIMING:
-            return EXTENTS_BUSY;
+            return false;
         default:
             /* EMPTY: see disown(). PINNED: a signal handler forked just now. */
             if (ledger_word_state(seen) == SLAB_EMPTY)
                 disown(slab);
-            return slab->zero ? EXTENTS_TAKEN_COLD : EXTENTS_TAKEN_WARM;
+            return true;
         }
     }
 }
 
-void extents_deactivate(uint32_t index)
+uint32_t extents_activate(uint32_t first, uint32_t n_slabs, bool or_cold)
 {
-    struct superslab *slab = window_slab(index);
-    uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-    if (!slot)
-        return;
-    if (change(slot, SLAB_ACTIVE, SLAB_IDLE))
-        PROBE2(idle, slab->extent_id, window_address(index));
-    else if (ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
-        disown(slab);
+    for (uint32_t n = 0; n < n_slabs; n++) {
+        struct superslab *slab = window_slab(first + n);
+        uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
+        if (slot && !activate(slab, slot, or_cold))
+            return n;
+    }
+    return n_slabs;
+}
+
+void extents_deactivate(uint32_t first, uint32_t n_slabs)
+{
+    for (uint32_t i = first; i < first + n_slabs; i++) {
+        struct superslab *slab = window_slab(i);
+        uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
+        if (!slot)
+            continue;
+        if (check_likely(change(slot, SLAB_ACTIVE, SLAB_IDLE)))
+            PROBE2(idle, slab->extent_id, window_address(i));
+        else if (ledger_word_state(ledger_slot_read(slot)) == SLAB_EMPTY)
+            disown(slab);
+    }
 }
 
 /*

@@ -35,17 +35,13 @@ void extents_forget_link(void);
 /* Is it leased under the connection in force? */
 bool extents_is_current(uint32_t index);
 
-enum extents_taken {
-    EXTENTS_TAKEN_WARM,
-    EXTENTS_TAKEN_COLD, /* its pages are gone, it reads as zero */
-    EXTENTS_GONE,       /* as cold, but not taken, since only a warm one was wanted */
-    EXTENTS_BUSY,       /* the daemon is punching it */
-};
-
-/* A free SuperSlab -> ACTIVE. `or_cold`: also one whose pages are gone. */
-enum extents_taken extents_activate(uint32_t index, bool or_cold);
+/*
+ * Free SuperSlabs -> ACTIVE, from the first on, as far as they are to be had; how many. One that
+ * the daemon is punching is not, nor, unless `or_cold`, one whose pages are gone.
+ */
+uint32_t extents_activate(uint32_t first, uint32_t n_slabs, bool or_cold);
 /* ACTIVE -> IDLE. */
-void extents_deactivate(uint32_t index);
+void extents_deactivate(uint32_t first, uint32_t n_slabs);
 
 enum extents_worth {
     EXTENTS_IN_USE,    /* some of it is not free, or is warm and of use */

@@ -4,11 +4,9 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-#include "common/atomic.h"
-
 static uint32_t *page; /* or NULL; constant once it is there */
 static bool is_wiped_on_fork;
-static bool was_set[N_FORKMARKS];
+uint32_t *forkmark_words[N_FORKMARKS];
 
 /* Populated: it is written to at once, and a fault would take several times as long. */
 static void map_page(uint64_t *n_syscalls)
@@ -31,11 +29,6 @@ bool forkmark_set(enum forkmark which, uint64_t *n_syscalls)
     /* Relaxed: it orders nothing. Whoever asks without source.c's lock has learnt from what was
      * done under it that the mark is there. */
     atomic_store_relaxed(&page[which], 1);
-    was_set[which] = true;
+    forkmark_words[which] = &page[which];
     return true;
-}
-
-bool forkmark_is_wiped(enum forkmark which)
-{
-    return was_set[which] && atomic_load_relaxed(&page[which]) == 0; /* likewise */
 }

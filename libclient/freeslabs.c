@@ -6,62 +6,6 @@
 
 TABLE_LARGE struct freeslabs freeslabs;
 
-void freeslabs_put_warm(uint32_t index)
-{
-    struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_FREE;
-    bitmap_set(freeslabs.warm, index);
-    if (!slab->zero)
-        bitmap_set(freeslabs.used, index);
-    if (slab->backing == SUPERSLAB_LEASED)
-        freeslabs.n_warm_leased++;
-    else
-        freeslabs.n_warm_private++;
-}
-
-static void remove_warm(uint32_t index)
-{
-    bitmap_clear(freeslabs.warm, index);
-    bitmap_clear(freeslabs.used, index);
-    if (window_slab(index)->backing == SUPERSLAB_LEASED)
-        freeslabs.n_warm_leased--;
-    else
-        freeslabs.n_warm_private--;
-}
-
-void freeslabs_put_cold(uint32_t index)
-{
-    window_slab(index)->kind = SUPERSLAB_FREE;
-    bitmap_set(freeslabs.cold, index);
-    freeslabs.n_cold++;
-}
-
-void freeslabs_put_sparse(uint32_t index)
-{
-    window_slab(index)->kind = SUPERSLAB_FREE;
-    bitmap_set(freeslabs.sparse, index);
-    freeslabs.n_sparse++;
-}
-
-int32_t freeslabs_count(void)
-{
-    return freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold +
-           freeslabs.n_sparse;
-}
-
-void freeslabs_remove(uint32_t index)
-{
-    if (bitmap_test(freeslabs.warm, index)) {
-        remove_warm(index);
-    } else if (bitmap_test(freeslabs.cold, index)) {
-        bitmap_clear(freeslabs.cold, index);
-        freeslabs.n_cold--;
-    } else if (bitmap_test(freeslabs.sparse, index)) {
-        bitmap_clear(freeslabs.sparse, index);
-        freeslabs.n_sparse--;
-    }
-}
-
 static uint64_t *set_of(enum freeslabs_set which)
 {
     return which == FREESLABS_WARM   ? freeslabs.warm
@@ -70,10 +14,116 @@ static uint64_t *set_of(enum freeslabs_set which)
                                      : freeslabs.sparse;
 }
 
+/* So many have come into a set, or, below 0, gone from it. */
+static void count(enum freeslabs_set which, int32_t n_leased, int32_t n_others)
+{
+    if (which == FREESLABS_COLD) {
+        freeslabs.n_cold += n_leased + n_others;
+    } else if (which == FREESLABS_SPARSE) {
+        freeslabs.n_sparse += n_leased + n_others;
+    } else {
+        freeslabs.n_warm_leased += n_leased;
+        freeslabs.n_warm_private += n_others;
+    }
+}
+
+static int32_t is_leased(const struct superslab *slab)
+{
+    return slab->backing == SUPERSLAB_LEASED;
+}
+
+static void put(enum freeslabs_set which, uint32_t index)
+{
+    struct superslab *slab = window_slab(index);
+    slab->kind = SUPERSLAB_FREE;
+    bitmap_set(set_of(which), index);
+    count(which, is_leased(slab), !is_leased(slab));
+}
+
+void freeslabs_put_warm(uint32_t index)
+{
+    put(FREESLABS_WARM, index);
+    if (!window_slab(index)->zero)
+        bitmap_set(freeslabs.used, index);
+}
+
+void freeslabs_put_used(uint32_t first, uint32_t n_slabs, uint32_t now_s)
+{
+    int32_t n_leased = 0;
+    struct superslab *slab = window_slab(first);
+    for (struct superslab *end = slab + n_slabs; slab < end; slab++) {
+        slab->zero = false;
+        slab->idle_since_s = now_s;
+        slab->kind = SUPERSLAB_FREE;
+        n_leased += is_leased(slab);
+    }
+    bitmap_set_run(freeslabs.warm, first, n_slabs);
+    bitmap_set_run(freeslabs.used, first, n_slabs);
+    count(FREESLABS_WARM, n_leased, (int32_t)n_slabs - n_leased);
+}
+
+void freeslabs_put_cold(uint32_t index)
+{
+    put(FREESLABS_COLD, index);
+}
+
+void freeslabs_put_sparse(uint32_t index)
+{
+    put(FREESLABS_SPARSE, index);
+}
+
+int32_t freeslabs_count(void)
+{
+    return freeslabs.n_warm_leased + freeslabs.n_warm_private + freeslabs.n_cold +
+           freeslabs.n_sparse;
+}
+
+static void clear(enum freeslabs_set which, uint32_t first, uint32_t n_slabs)
+{
+    bitmap_clear_run(set_of(which), first, n_slabs);
+    if (which == FREESLABS_WARM)
+        bitmap_clear_run(freeslabs.used, first, n_slabs);
+    else if (which == FREESLABS_USED)
+        bitmap_clear_run(freeslabs.warm, first, n_slabs);
+}
+
+void freeslabs_remove(uint32_t index)
+{
+    for (enum freeslabs_set which = FREESLABS_WARM; which <= FREESLABS_SPARSE; which++) {
+        if (bitmap_test(set_of(which), index)) {
+            int32_t n_leased = is_leased(window_slab(index));
+            clear(which, index, 1);
+            count(which, -n_leased, n_leased - 1);
+            return;
+        }
+    }
+}
+
 static bool is_free(uint32_t index)
 {
     return bitmap_test(freeslabs.warm, index) || bitmap_test(freeslabs.cold, index) ||
            bitmap_test(freeslabs.sparse, index);
+}
+
+/* Out of that set, in which all of them are, for whoever asked. True: they read as zero. */
+static bool hand_out(enum freeslabs_set which, uint32_t first, uint32_t n_slabs)
+{
+    int32_t n_leased = 0;
+    bool all_zero = true;
+    clear(which, first, n_slabs);
+    struct superslab *slab = window_slab(first);
+    for (struct superslab *end = slab + n_slabs; slab < end; slab++) {
+        slab->kind = SUPERSLAB_NONE;
+        slab->is_kept = false;
+        n_leased += is_leased(slab);
+        /* Its pages went since: what was in them tells nothing. */
+        if (slab->zero)
+            slab->zeroed_units = 0;
+        else
+            all_zero = false;
+    }
+    count(which, -n_leased, n_leased - (int32_t)n_slabs);
+    return all_zero;
 }
 
 /* As freeslabs_take(), from index `begin` on. */
@@ -90,35 +140,18 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
         }
         if (at == BITMAP_NONE)
             return false;
-        uint32_t n_taken = 0;
-        enum extents_taken taken = EXTENTS_TAKEN_WARM;
-        bool all_zero = true;
-        while (n_taken < n_slabs) {
-            taken = extents_activate(at + n_taken, which == FREESLABS_COLD);
-            if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY)
-                break;
-            all_zero = all_zero && window_slab(at + n_taken)->zero;
-            n_taken++;
-        }
+        uint32_t n_taken = extents_activate(at, n_slabs, which == FREESLABS_COLD);
         if (n_taken == n_slabs) {
-            for (uint32_t i = at; i < at + n_slabs; i++) {
-                freeslabs_remove(i);
-                window_slab(i)->kind = SUPERSLAB_NONE;
-                window_slab(i)->is_kept = false;
-                /* Its pages went since: what was in them tells nothing. */
-                if (window_slab(i)->zero)
-                    window_slab(i)->zeroed_units = 0;
-            }
+            *zero = hand_out(which, at, n_slabs);
             *first = at;
-            *zero = all_zero;
             return true;
         }
         for (uint32_t i = at; i < at + n_taken; i++) {
             if (!window_slab(i)->is_kept)
-                extents_deactivate(i);
+                extents_deactivate(i, 1);
         }
         if (which == FREESLABS_WARM || which == FREESLABS_USED) {
-            remove_warm(at + n_taken);
+            freeslabs_remove(at + n_taken);
             freeslabs_put_cold(at + n_taken);
         } else {
             begin = at + n_taken + 1;

@@ -39,6 +39,9 @@ extern struct freeslabs freeslabs __attribute__((visibility("hidden")));
 enum freeslabs_set { FREESLABS_WARM, FREESLABS_USED, FREESLABS_COLD, FREESLABS_SPARSE };
 
 void freeslabs_put_warm(uint32_t index);
+/* The same for those that the program gives back now, in seconds of the clock: there is anything
+ * in them. */
+void freeslabs_put_used(uint32_t first, uint32_t n_slabs, uint32_t now_s);
 void freeslabs_put_cold(uint32_t index);
 void freeslabs_put_sparse(uint32_t index);
 /* Free SuperSlabs of all sets. */

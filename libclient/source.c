@@ -41,10 +41,15 @@ struct lock *source_lock(void)
     return &lock;
 }
 
-static bool age_is_due(void)
+static bool age_is_due_at(uint32_t now_s)
 {
     /* Relaxed: without the lock it is a hint. */
-    return glue_now_s() != atomic_load_relaxed(&last_aged_s);
+    return now_s != atomic_load_relaxed(&last_aged_s);
+}
+
+static bool age_is_due(void)
+{
+    return age_is_due_at(glue_now_s());
 }
 
 /* The first warm SuperSlab from `from` on, in either part of the window, or BITMAP_NONE. */
@@ -69,7 +74,7 @@ static void let_go(void)
             continue;
         slab->is_kept = false;
         slab->idle_since_s = now;
-        extents_deactivate(i);
+        extents_deactivate(i, 1);
     }
 }
 
@@ -201,8 +206,8 @@ static void begin_use(uint32_t first, uint32_t n_slabs)
 {
     sigset_t signals;
     uint32_t n_new = 0;
-    for (uint32_t i = first; i < first + n_slabs; i++) {
-        struct superslab *slab = window_slab(i);
+    struct superslab *slab = window_slab(first);
+    for (struct superslab *end = slab + n_slabs; slab < end; slab++) {
         n_new += slab->zero && slab->is_untouched;
         slab->zero = slab->is_untouched = false;
     }
@@ -290,10 +295,10 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
 }
 
 /* After something was released. */
-static void look_around(void)
+static void look_around(uint32_t now_s)
 {
     sigset_t signals;
-    if (!link_is_pending() && !age_is_due())
+    if (!link_is_pending() && !age_is_due_at(now_s))
         return;
     glue_block_signals(&signals);
     if (link_is_pending())
@@ -305,18 +310,14 @@ static void look_around(void)
 void source_release(uint32_t first, uint32_t n_slabs)
 {
     lock_acquire(&lock);
-    private_make_dense(first, n_slabs);
-    uint32_t now = glue_now_s();
-    for (uint32_t i = first; i < first + n_slabs; i++) {
-        struct superslab *slab = window_slab(i);
-        slab->zero = false;
-        slab->idle_since_s = now;
-        freeslabs_put_warm(i);
-        extents_deactivate(i);
-    }
+    if (window_slab(first)->is_sparse) /* or none of the block is */
+        private_make_dense(first, n_slabs);
+    uint32_t now_s = glue_now_s();
+    freeslabs_put_used(first, n_slabs, now_s);
+    extents_deactivate(first, n_slabs);
     if (freeslabs.n_warm_private > 0)
         atomic_store_relaxed(&has_warm_private, 1);
-    look_around();
+    look_around(now_s);
     lock_release(&lock);
 }
 
@@ -327,7 +328,7 @@ void source_release_sparse(uint32_t first, uint32_t n_slabs)
         window_slab(i)->zero = true;
         freeslabs_put_sparse(i);
     }
-    look_around();
+    look_around(glue_now_s());
     lock_release(&lock);
 }
 
@@ -399,15 +400,14 @@ static uint32_t keep_warm(uint32_t n_slabs)
     uint32_t n = 0, until_s = glue_now_s() + SOURCE_KEEP_S;
     for (uint32_t i = FIRST_INDEX + 1; n < n_slabs && (i = next_warm(i)) != BITMAP_NONE; i++) {
         struct superslab *slab = window_slab(i);
-        enum extents_taken taken = slab->is_kept ? EXTENTS_TAKEN_WARM : extents_activate(i, false);
-        if (taken == EXTENTS_GONE || taken == EXTENTS_BUSY) {
+        if (!slab->is_kept && extents_activate(i, 1, false) == 0) {
             freeslabs_remove(i);
             freeslabs_put_cold(i);
             continue;
         }
         if (!bring_in(i)) {
             if (!slab->is_kept)
-                extents_deactivate(i);
+                extents_deactivate(i, 1);
             break;
         }
         slab->is_kept = true;

@@ -103,12 +103,30 @@ static void set_and_clear_touch_one_bit(void **state)
     assert_int_equal(bitmap_next(words, 0, 128, true), 128);
 }
 
+static void a_run_is_set_and_cleared_and_nothing_else(void **state)
+{
+    (void)state;
+    srandom(2);
+    for (int round = 0; round < 20000; round++) {
+        uint64_t words[BITMAP_WORDS(N_BITS)], wanted[BITMAP_WORDS(N_BITS)];
+        fill(words);
+        memcpy(wanted, words, sizeof(words));
+        uint32_t first = (uint32_t)random() % N_BITS, n = (uint32_t)random() % (N_BITS + 1 - first);
+        bool value = random() % 2;
+        for (uint32_t i = first; i < first + n; i++)
+            (value ? bitmap_set : bitmap_clear)(wanted, i);
+        (value ? bitmap_set_run : bitmap_clear_run)(words, first, n);
+        assert_memory_equal(words, wanted, sizeof(words));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_what_a_slow_search_finds),
         cmocka_unit_test(the_search_for_a_place_is_bounded),
         cmocka_unit_test(set_and_clear_touch_one_bit),
+        cmocka_unit_test(a_run_is_set_and_cleared_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
