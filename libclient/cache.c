@@ -34,7 +34,7 @@
  * A cache's memory comes in by parts of so much, with a system call each, which takes half as long
  * as the fault for a single page of it. Classes that are next to each other are used together.
  */
-#define PART_BYTES ((size_t)16 << 10)
+#define PART_BYTES ((size_t)8 << 10)
 
 /* Always empty, always full: of a class that is not small, or not used by the thread as yet, so
  * that a cache's pages are touched as its classes come to be used. */

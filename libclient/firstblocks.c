@@ -19,7 +19,7 @@
 #define RUN_UNITS  3u
 #define RUN_BYTES  (RUN_UNITS * UNIT_BYTES)
 /* Its pages come in by so much, with a system call each. */
-#define PART_BYTES ((size_t)16 << 10)
+#define PART_BYTES ((size_t)8 << 10)
 
 /* A program's first requests and frees each look at so many blocks of those before. */
 #define RECENT       4u

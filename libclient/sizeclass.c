@@ -5,9 +5,6 @@
 
 struct sizeclass sizeclasses[N_CLASSES];
 
-/* A span longer than this is not worth what it saves. */
-#define SPAN_MAX_UNITS 16u
-
 /*
  * The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
  * a list entry. Of the largest blocks one is enough: the fewer are together in a span, the sooner

@@ -30,6 +30,8 @@
 #define N_CLASSES   (N_SMALL + 4) /* entries of a table indexed by any class */
 
 #define SPAN_MAX_BLOCKS (UNIT_BYTES / 16)
+/* A span longer than this is not worth what it saves. */
+#define SPAN_MAX_UNITS 16u
 
 static_assert(N_SMALL < LEDGER_N_CLASSES, "every class has its place in the ledger");
 

@@ -6,16 +6,13 @@
 #include "common/check.h"
 #include "libclient/firstregion.h"
 #include "libclient/glue.h"
+#include "libclient/holes.h"
 #include "libclient/misuse.h"
 #include "libclient/runs.h"
 #include "libclient/spanpages.h"
 #include "libclient/tables.h"
 
-/*
- * Of a span in the first region, with its small pages, this much comes in at once, by a system
- * call that takes about as long as one fault (measured: 4 us a page against 17 us a fault).
- */
-#define PART_BYTES (UNIT_BYTES / 4)
+static_assert(SPAN_MAX_UNITS * PAGES_PER_UNIT - 1 <= UINT8_MAX, "n_ready_pages counts them");
 
 static TABLE_FIRST struct bin bins[N_ARENAS][N_SMALL + 1];
 
@@ -81,9 +78,7 @@ static struct span *span_create(unsigned arena, unsigned class, bool grows)
     span->arena = (uint8_t)arena;
     span->rest = 0;
     spanpages_note_use(span);
-    span->n_ready_parts = zero && runs_is_in_first_region(run);
-    if (span->n_ready_parts)
-        glue_populate(run, PART_BYTES);
+    span->n_ready_pages = zero && runs_is_in_first_region(run);
     list_init(&span->link);
     return span;
 }
@@ -128,22 +123,26 @@ static void end_in_first_region(struct span *span, unsigned n_ready)
 {
     unsigned n_kept = span->n_carved > n_ready ? span->n_carved : n_ready;
     if (n_kept == 0)
-        n_kept = 1; /* larger than a part */
+        n_kept = 1; /* larger than a page */
     span->n_free = (uint16_t)(span->n_free - (span->n_blocks - n_kept));
     span->n_blocks = (uint16_t)n_kept;
-    span->n_ready_parts = 0;
+    span->n_ready_pages = 0;
 }
 
 /*
  * In a SuperSlab with small pages, each of which costs a fault, before n more blocks are carved:
- * what they need beyond the parts that are there comes in, and some more, with one system call. A
- * class that grows, in a program that has outgrown that SuperSlab, gets no more out of it; the next
- * span has huge pages.
+ * what they need beyond the pages that are there comes in, or as much again as is there, with one
+ * system call. That takes as long as the faults would (22 us for 16 pages), or, on a virtual
+ * machine whose faults are dear, a sixth. More than that at a time, and a small program pays for
+ * pages on which it never has a block.
+ *
+ * A class that grows, in a program that has outgrown that SuperSlab, gets no more out of it; the
+ * next span has huge pages.
  */
 static void settle_first_region(const struct bin *bin, struct span *span, unsigned n)
 {
     size_t block_bytes = sizeclasses[span->class].block_bytes;
-    size_t ready_bytes = span->n_ready_parts * PART_BYTES;
+    size_t ready_bytes = span->n_ready_pages * PAGE_BYTES;
     unsigned left = (unsigned)(span->n_blocks - span->n_carved);
     size_t wanted_bytes = (span->n_carved + (n < left ? n : left)) * block_bytes;
     if (wanted_bytes <= ready_bytes)
@@ -152,12 +151,12 @@ static void settle_first_region(const struct bin *bin, struct span *span, unsign
         end_in_first_region(span, (unsigned)(ready_bytes / block_bytes));
         return;
     }
-    /* A quarter of the first unit is there; then half of it, then whole units. */
-    size_t step = wanted_bytes <= UNIT_BYTES / 2 ? UNIT_BYTES / 2 : UNIT_BYTES;
-    wanted_bytes = (wanted_bytes + step - 1) / step * step;
+    size_t all_bytes = span->n_units * UNIT_BYTES;
+    if (wanted_bytes < 2 * ready_bytes)
+        wanted_bytes = 2 * ready_bytes < all_bytes ? 2 * ready_bytes : all_bytes;
+    wanted_bytes = (wanted_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     glue_populate(span_start(span) + ready_bytes, wanted_bytes - ready_bytes);
-    bool is_all = wanted_bytes == span->n_units * UNIT_BYTES;
-    span->n_ready_parts = is_all ? 0 : (uint8_t)(wanted_bytes / PART_BYTES);
+    span->n_ready_pages = wanted_bytes == all_bytes ? 0 : (uint8_t)(wanted_bytes / PAGE_BYTES);
 }
 
 /* Takes up to n blocks out of one span into blocks[0..], lowest address last. */
@@ -212,7 +211,7 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
         if (!first)
             break;
         struct span *span = list_entry(first, struct span, link);
-        if (span->n_ready_parts)
+        if (span->n_ready_pages)
             settle_first_region(bin, span, n - got);
         if (span->n_free == 0) {
             unlist_span(bin, span);

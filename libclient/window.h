@@ -121,7 +121,8 @@ struct span {
     uint8_t class;   /* CLASS_NONE: no span begins here */
     uint8_t n_units;
     uint8_t arena;
-    uint8_t n_ready_parts; /* span.c: of one in small pages, how much has come in; 0: see to none */
+    uint8_t n_ready_pages; /* span.c: of one in small pages, how many have come in, the first
+                              always; 0: see to none */
     uint16_t listed_in;    /* span.h: the bin in whose list it is, or SPAN_UNLISTED */
     uint16_t rest;         /* spanpages.h: n_free at the last look, if untouched since */
     uint64_t few_blocks[SPAN_FEW_WORDS]; /* what free_blocks points to if they suffice; else 0 */
