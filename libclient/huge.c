@@ -111,10 +111,12 @@ void *huge_allocate_zeroed(size_t n_bytes)
 static bool clear_sparse(uint32_t first, uint32_t n_slabs, uint32_t n_of_block)
 {
     size_t n_resident;
-    bool ok = sparsepages_clear(window_address(first), superslab_bytes(n_slabs), &n_resident);
+    bool is_all = n_slabs == n_of_block;
+    bool ok = sparsepages_clear(window_address(first), superslab_bytes(n_slabs),
+                                is_all && sparse_must_count(n_slabs), &n_resident);
     if (!ok)
         sparse_note_failure(n_of_block);
-    else if (n_slabs == n_of_block)
+    else if (is_all && n_resident != SPARSEPAGES_UNKNOWN)
         sparse_note_freed(n_slabs, n_resident);
     return ok;
 }

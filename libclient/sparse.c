@@ -14,8 +14,10 @@
 #define LINE_WORDS     8u
 /* Of a sparse block that is still out at most so much is asked about. */
 #define ASK_MAX_SLABS 16u
-/* Sparse blocks that are handed out before one that is still out is asked about. */
-#define UNSEEN_MAX 4u
+/* Sparse blocks that are handed out before one that is still out is asked about; as long as few
+ * were as expected, and then. */
+#define UNSEEN_MAX        4u
+#define UNSEEN_PROVEN_MAX 8u
 /* A look that finds more touched makes up for so many that do not. Not for all of them: one in 32
  * is at a page that is, in a SuperSlab of which no other was. */
 #define CONTRARY_LOOKS 16u
@@ -43,6 +45,11 @@ static uint32_t random_state;
 static unsigned size_of(uint32_t n_slabs)
 {
     return 31u - (unsigned)__builtin_clz(n_slabs);
+}
+
+static uint32_t unseen_max(const struct expectation *e)
+{
+    return atomic_load_relaxed(&e->n_kept) < REDEEMING ? UNSEEN_MAX : UNSEEN_PROVEN_MAX;
 }
 
 static void set(uint32_t *word, uint32_t value)
@@ -166,11 +173,18 @@ void sparse_note_sparse(uint32_t first, uint32_t n_slabs)
     atomic_add_relaxed(&counters.n_blocks, 1);
     /* A program that frees none must not fill them all in small pages. (Whether the last one is
      * still out does not matter: to ask about an address of the window does no harm.) */
-    if (n > UNSEEN_MAX)
+    if (n > unseen_max(e))
         note_kept(e, is_last_little(e, 1u << size_of(n_slabs)));
     else
         atomic_store_relaxed(&e->n_unseen, n);
     atomic_store_relaxed(&e->last, first);
+}
+
+bool sparse_must_count(uint32_t n_slabs)
+{
+    const struct expectation *e = &expectations[size_of(n_slabs)];
+    return atomic_load_relaxed(&e->n_kept) < REDEEMING ||
+           atomic_load_relaxed(&e->n_unseen) >= UNSEEN_PROVEN_MAX;
 }
 
 void sparse_note_freed(uint32_t n_slabs, size_t n_resident)

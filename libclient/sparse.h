@@ -45,6 +45,9 @@ void sparse_look_at(uint32_t first, uint32_t n_slabs);
 void sparse_note_cleared(uint32_t first, uint32_t n_slabs, size_t n_bytes);
 void sparse_note_sparse(uint32_t first, uint32_t n_slabs);
 
+/* A sparse block is about to be freed: is it to be known how many of its pages are resident? Not of
+ * each, where all of late were as expected. */
+bool sparse_must_count(uint32_t n_slabs);
 /* A sparse block was freed, of which so many pages were resident; the kernel would not let pages of
  * one go. */
 void sparse_note_freed(uint32_t n_slabs, size_t n_resident);

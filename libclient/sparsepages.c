@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/atomic.h"
 #include "common/superslab.h"
 #include "libclient/glue.h"
 #include "libclient/holes.h"
@@ -57,19 +58,74 @@ static size_t ask(const void *at, size_t n_pages, unsigned char *resident)
     return n;
 }
 
-bool sparsepages_clear(void *at, size_t n_bytes, size_t *n_resident)
+/* What is resident is cleared and stays, where that is a few pages; the rest is dropped. */
+static bool keep(char *at, size_t n_bytes, size_t *n_resident)
 {
     unsigned char resident[PART_PAGES];
     bool ok = true;
     *n_resident = 0;
     for (size_t done = 0; ok && done < n_bytes; done += PART_BYTES) {
-        char *part = (char *)at + done;
         size_t n_here = n_bytes - done < PART_BYTES ? n_bytes - done : PART_BYTES;
-        size_t n = ask(part, n_here / PAGE_BYTES, resident);
+        size_t n = ask(at + done, n_here / PAGE_BYTES, resident);
         *n_resident += n;
-        ok = n <= KEEP_PAGES ? clear_part(part, resident, n_here / PAGE_BYTES) : drop(part, n_here);
+        ok = n <= KEEP_PAGES ? clear_part(at + done, resident, n_here / PAGE_BYTES)
+                             : drop(at + done, n_here);
     }
     return ok;
+}
+
+/* ---- which way is cheaper ---- */
+
+enum way { WAY_KEEP, WAY_DROP, N_WAYS };
+
+/* The least that a way took of so many trials, in ns for each SuperSlab. Relaxed: two threads that
+ * try at the same time may lose a trial. */
+#define N_TRIALS 4u
+static uint32_t least_ns[N_WAYS] = {UINT32_MAX, UINT32_MAX};
+static uint32_t n_trials;
+
+static void note_trial(enum way way, uint64_t ns, size_t n_bytes)
+{
+    uint64_t each_ns = ns / (n_bytes / SUPERSLAB_BYTES);
+    if (each_ns < atomic_load_relaxed(&least_ns[way]))
+        atomic_store_relaxed(&least_ns[way], (uint32_t)each_ns);
+    atomic_add_relaxed(&n_trials, 1);
+}
+
+static bool try_keeping(char *at, size_t n_bytes, size_t *n_resident)
+{
+    uint64_t begin_ns = glue_now_ns();
+    bool ok = keep(at, n_bytes, n_resident);
+    if (ok)
+        note_trial(WAY_KEEP, glue_now_ns() - begin_ns, n_bytes);
+    return ok;
+}
+
+/* With the faults for those pages that keeping would have kept. */
+static bool try_dropping(char *at, size_t n_bytes, size_t *n_resident)
+{
+    *n_resident = sparsepages_count(at, n_bytes);
+    uint64_t begin_ns = glue_now_ns();
+    if (!glue_purge(at, n_bytes))
+        return false;
+    uint64_t dropped_ns = glue_now_ns();
+    *(volatile char *)at = 0; /* the first page is one that the next block's owner will touch */
+    uint64_t fault_ns = glue_now_ns() - dropped_ns;
+    size_t n_kept = *n_resident <= KEEP_PAGES ? *n_resident : 0;
+    note_trial(WAY_DROP, dropped_ns - begin_ns + n_kept * fault_ns, n_bytes);
+    return true;
+}
+
+bool sparsepages_clear(void *at, size_t n_bytes, bool must_count, size_t *n_resident)
+{
+    uint32_t n = atomic_load_relaxed(&n_trials);
+    if (n < N_TRIALS)
+        return n % 2 == WAY_KEEP ? try_keeping(at, n_bytes, n_resident)
+                                 : try_dropping(at, n_bytes, n_resident);
+    if (atomic_load_relaxed(&least_ns[WAY_KEEP]) <= atomic_load_relaxed(&least_ns[WAY_DROP]))
+        return keep(at, n_bytes, n_resident);
+    *n_resident = must_count ? sparsepages_count(at, n_bytes) : SPARSEPAGES_UNKNOWN;
+    return glue_purge(at, n_bytes);
 }
 
 size_t sparsepages_count(const void *at, size_t n_bytes)

@@ -133,6 +133,32 @@ static void a_program_that_touches_little_gets_sparse_blocks(void **state)
     heap_free(block);
 }
 
+/* By either way of making them so, both of which the first few calls go. */
+static void pages_become_zero(void **state)
+{
+    (void)state;
+    enum { N_CALLS = 20 };
+    const size_t n_bytes = 8 * MIB;
+    char *block = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(block, MAP_FAILED);
+    madvise(block, n_bytes, MADV_NOHUGEPAGE);
+    for (unsigned i = 0; i < N_CALLS; i++) {
+        /* Few, so that they may stay, and many; in pages that stayed, and others. */
+        size_t n_pages = i % 5 == 4 ? 400 : i % 3 + 1, n_resident = 0;
+        bool must_count = i % 4 != 3;
+        for (size_t page = 0; page < n_pages; page++)
+            block[page * 3 * 4096 + i] = 1;
+        assert_true(sparsepages_clear(block, n_bytes, must_count, &n_resident));
+        if (must_count || n_resident != SPARSEPAGES_UNKNOWN)
+            assert_in_range(n_resident, n_pages, n_pages + 12);
+        assert_true(sparsepages_count(block, n_bytes) <= 12);
+        assert_zero(block, n_bytes);
+        madvise(block, n_bytes / 2, MADV_DONTNEED); /* what was read is resident */
+        madvise(block + n_bytes / 2, n_bytes / 2, MADV_DONTNEED);
+    }
+    munmap(block, n_bytes);
+}
+
 static void one_that_fills_them_does_not(void **state)
 {
     (void)state;
@@ -386,6 +412,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_program_that_touches_little_gets_sparse_blocks),
+        cmocka_unit_test(pages_become_zero),
         cmocka_unit_test(one_that_fills_them_does_not),
         cmocka_unit_test(another_size_is_another_matter),
         cmocka_unit_test(each_misjudgement_puts_the_next_trial_off),
