@@ -215,11 +215,6 @@ void heap_free(void *block)
     errno = saved_errno;
 }
 
-static bool is_small(unsigned class)
-{
-    return class - 1 < N_SMALL;
-}
-
 static size_t usable_of(const void *block)
 {
     size_t n_bytes;
@@ -320,9 +315,9 @@ static void *resize_first(void *block, size_t n_bytes)
 void *heap_resize(void *block, size_t n_bytes)
 {
     unsigned class = window_fast_class(block);
-    if (check_unlikely(!is_small(class)))
+    if (check_unlikely(!sizeclass_is_small(class)))
         class = window_class(block);
-    if (check_likely(is_small(class))) {
+    if (check_likely(sizeclass_is_small(class))) {
         span_check_block(block, class);
         return check_likely(stays(class, n_bytes))
                    ? block

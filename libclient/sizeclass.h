@@ -54,6 +54,11 @@ extern struct sizeclass sizeclasses[N_CLASSES] __attribute__((visibility("hidden
 
 void sizeclass_init(void);
 
+static inline bool sizeclass_is_small(unsigned class)
+{
+    return class - 1 < N_SMALL;
+}
+
 /* Block size of small class `class`. */
 static inline size_t sizeclass_bytes(unsigned class)
 {
