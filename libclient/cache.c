@@ -28,7 +28,7 @@
 /* Every so many slow paths the scavenger looks at one class. */
 #define SCAVENGE_PERIOD 16u
 /* Every so many blocks above the fast path's sizes somebody looks at the clock. */
-#define TICK_PERIOD 4u
+#define TICK_PERIOD 16u
 
 /*
  * A cache's memory comes in by parts of so much, with a system call each, which takes half as long
@@ -425,6 +425,21 @@ static void *take_uncached(unsigned arena, unsigned class)
     return span_take(arena, class, &block, 1) ? block : NULL;
 }
 
+void *cache_take_medium(size_t n_bytes)
+{
+    struct cache *cache = cache_own;
+    if (n_bytes <= CACHE_FAST_MAX_BYTES || n_bytes > SMALL_MAX_BYTES)
+        return NULL;
+    unsigned class = sizeclass_of(n_bytes);
+    void *block = *cache->top[class];
+    if (check_unlikely(!block))
+        return NULL;
+    cache->top[class]--;
+    if (++cache->n_events % TICK_PERIOD == 0)
+        tick();
+    return block;
+}
+
 void *cache_take_slow(unsigned class, size_t n_bytes, size_t alignment)
 {
     struct cache *cache = own_cache();
@@ -438,12 +453,11 @@ void *cache_take_slow(unsigned class, size_t n_bytes, size_t alignment)
             return block;
         }
     }
-    /* Not empty: the request was above the fast path's sizes, or the cache has just been made. */
+    /* Not empty: the request is aligned and above the fast path's sizes, or the cache has just been
+     * made. */
     block = *cache->top[class];
     if (block) {
         cache->top[class]--;
-        if (++cache->n_events % TICK_PERIOD == 0)
-            tick();
         return block;
     }
     bool is_grown = cache->age[class] == AGE_GROWN;

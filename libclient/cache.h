@@ -70,6 +70,10 @@ extern __thread struct cache *cache_own
 /* 0, or -1: no memory. Fills the constant tables; once, before any other call. */
 void cache_init(unsigned n_arenas);
 
+/* A block of a small class above the fast path's sizes, if one is in the thread's cache, or NULL.
+ */
+void *cache_take_medium(size_t n_bytes);
+
 /* A block of a small class, for a request of n_bytes / back into the stack, when the fast path
  * could not. `alignment`: the class's size is a multiple of it. NULL: out of memory. */
 void *cache_take_slow(unsigned class, size_t n_bytes, size_t alignment);

@@ -312,17 +312,21 @@ static void *resize_first(void *block, size_t n_bytes)
     return block;
 }
 
-void *heap_resize(void *block, size_t n_bytes)
+static void *resize_small(void *block, unsigned class, size_t n_bytes)
 {
-    unsigned class = window_fast_class(block);
-    if (check_unlikely(!sizeclass_is_small(class)))
-        class = window_class(block);
-    if (check_likely(sizeclass_is_small(class))) {
-        span_check_block(block, class);
-        return check_likely(stays(class, n_bytes))
-                   ? block
-                   : resize_by_copy(block, n_bytes, sizeclasses[class].block_bytes);
-    }
+    span_check_block(block, class);
+    return check_likely(stays(class, n_bytes))
+               ? block
+               : resize_by_copy(block, n_bytes, sizeclasses[class].block_bytes);
+}
+
+/* Of whatever the fast path's map does not call small. Apart, so that the rest needs no room for
+ * what this does. */
+static __attribute__((noinline)) void *resize_other(void *block, size_t n_bytes)
+{
+    unsigned class = window_class(block);
+    if (sizeclass_is_small(class))
+        return resize_small(block, class, n_bytes);
     if (class == CLASS_FIRST)
         return resize_first(block, n_bytes);
     size_t usable = usable_of(block);
@@ -330,6 +334,13 @@ void *heap_resize(void *block, size_t n_bytes)
     void *there = class != CLASS_NONE ? resize_in_kind(block, class, n_bytes) : NULL;
     errno = saved_errno; /* a hint that the kernel refused, say */
     return there ? there : resize_by_copy(block, n_bytes, usable);
+}
+
+void *heap_resize(void *block, size_t n_bytes)
+{
+    unsigned class = window_fast_class(block);
+    return check_likely(sizeclass_is_small(class)) ? resize_small(block, class, n_bytes)
+                                                   : resize_other(block, n_bytes);
 }
 
 void *heap_block_start(const void *inside)

@@ -26,6 +26,9 @@
 static COLD void *allocate_slow(size_t n_bytes)
 {
     bool zero;
+    void *block = cache_take_medium(n_bytes);
+    if (block)
+        return block;
     if (check_unlikely(settings.check))
         return guard_allocate(n_bytes, 16, false);
     return heap_allocate(n_bytes, 16, false, &zero);
@@ -71,6 +74,8 @@ EXPORT void *calloc(size_t n, size_t size)
     if (overflows(n, size, &n_bytes))
         return NULL;
     void *block = cache_take(n_bytes);
+    if (check_unlikely(!block))
+        block = cache_take_medium(n_bytes);
     if (check_likely(block))
         return memset(block, 0, n_bytes);
     return check_unlikely(settings.check) ? guard_allocate(n_bytes, 16, true)
@@ -100,25 +105,36 @@ static bool is_power_of_two(size_t value)
     return value != 0 && (value & (value - 1)) == 0;
 }
 
-static void *allocate_aligned(size_t alignment, size_t n_bytes)
+static COLD void *allocate_aligned_slow(size_t alignment, size_t n_bytes)
 {
     bool zero;
-    if (alignment <= 16)
-        return malloc(n_bytes);
     if (check_unlikely(settings.check))
         return guard_allocate(n_bytes, alignment, false);
     return heap_allocate(n_bytes, alignment, false, &zero);
+}
+
+static inline void *allocate_aligned(size_t alignment, size_t n_bytes)
+{
+    if (alignment <= 16)
+        return malloc(n_bytes);
+    if (check_likely((alignment | n_bytes) <= CACHE_FAST_MAX_BYTES)) {
+        void *block = cache_take(sizeclass_aligned_bytes(n_bytes, alignment));
+        if (check_likely(block))
+            return block;
+    }
+    return allocate_aligned_slow(alignment, n_bytes);
 }
 
 EXPORT int posix_memalign(void **out, size_t alignment, size_t n_bytes)
 {
     if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
         return EINVAL;
-    int saved_errno = errno;
+    int saved_errno = errno; /* POSIX: an error is returned, errno stays */
     void *block = allocate_aligned(alignment, n_bytes);
-    errno = saved_errno;
-    if (!block)
+    if (check_unlikely(!block)) {
+        errno = saved_errno;
         return ENOMEM;
+    }
     *out = block;
     return 0;
 }

@@ -53,10 +53,6 @@ unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment)
 {
     if (n_bytes > SMALL_MAX_BYTES || alignment > UNIT_BYTES)
         return CLASS_NONE;
-    /* Spans begin at multiples of UNIT_BYTES, so a block size that is a multiple of the alignment
-     * suffices. */
-    unsigned class = sizeclass_of(n_bytes > alignment ? n_bytes : alignment);
-    while (class <= N_SMALL && sizeclass_bytes(class) % alignment != 0)
-        class ++;
-    return class <= N_SMALL ? class : CLASS_NONE;
+    size_t n_aligned = sizeclass_aligned_bytes(n_bytes, alignment);
+    return n_aligned <= SMALL_MAX_BYTES ? sizeclass_of(n_aligned) : CLASS_NONE;
 }

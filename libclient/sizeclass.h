@@ -83,6 +83,16 @@ static inline unsigned sizeclass_of(size_t n_bytes)
  * SMALL_MAX_BYTES. */
 void sizeclass_tabulate(uint8_t *classes, size_t n_max);
 
+/*
+ * What to ask for, to get n_bytes at a multiple of `alignment` (a power of two, at most
+ * UNIT_BYTES): the class of a size that is such a multiple has blocks of such a size, as the steps
+ * from class to class are powers of two; and spans begin at multiples of UNIT_BYTES.
+ */
+static inline size_t sizeclass_aligned_bytes(size_t n_bytes, size_t alignment)
+{
+    return n_bytes == 0 ? alignment : (n_bytes + alignment - 1) & ~(alignment - 1);
+}
+
 /* The class that serves `n_bytes` at a multiple of `alignment` (a power of two), or CLASS_NONE if
  * none does. */
 unsigned sizeclass_of_aligned(size_t n_bytes, size_t alignment);
