@@ -10,7 +10,7 @@ PEERS  ?=
 # Programs of the workloads, one file each, on common.c.
 BENCH_NAMES := random_mixed_mt queue_handoff server_churn stress_sizes cold_start fork_heap realloc_patterns \
                calloc_patterns large_blocks thread_burst fragmentation compiler_tree burst tiny_factor \
-               logic_minimise nbody_tree seed_targets step_count page_paths
+               logic_minimise nbody_tree seed_targets step_count page_paths call_costs
 # The daemon's own figures, without the library.
 BENCH_DAEMON_NAMES := daemon_lease daemon_pages daemon_clients daemon_churn daemon_decay
 BENCH_DAEMON_OBJ   := $(BUILD)/obj/bench/daemon_client.o $(BUILD)/obj/bench/daemon_load.o

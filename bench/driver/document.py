@@ -3,6 +3,7 @@
 import os
 import re
 
+import call_costs
 import daemon_figures
 import digest
 import page_paths
@@ -135,6 +136,13 @@ def profile_table(profile):
     return "\n".join(lines)
 
 
+def call_costs_table(profile):
+    if not profile:
+        return "Not measured in this run (`make profile`)."
+    head, *body = call_costs.rows(profile["call_costs"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
+
+
 def machine_list(results):
     lines = [f"- {key.replace('_', ' ')}: {value}" for key, value in results["machine"].items() if key != "load_before"]
     lines.append(f"- {'quick' if results['quick'] else 'full'} run, rounds: {results['rounds']}, "
@@ -157,6 +165,6 @@ def render(results, profile):
     places = {"summary": summary(rows), "tables": tables(rows, names), "losses": losses(rows, reasons()),
               "missed": missed_targets(rows, reasons()), "daemon": daemon_table(results.get("daemon")),
               "paths": paths_table(results.get("page_paths")),
-              "profile": profile_table(profile), "machine": machine_list(results), "commands": commands(rows),
+              "profile": profile_table(profile), "calls": call_costs_table(profile), "machine": machine_list(results), "commands": commands(rows),
               "problems": "\n".join(f"- {line}" for line in digest.problems(results["rows"])) or "None."}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: places[match[1]], read("benchmarks.md.in"))

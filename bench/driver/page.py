@@ -4,6 +4,7 @@ import html
 import os
 import re
 
+import call_costs
 import charts
 import daemon_figures
 import digest
@@ -222,6 +223,17 @@ def profile_section(profile):
     return f"<section><h2>The seed report's targets</h2><p><code>make profile</code></p><table class='figures narrow'>{body}</table></section>"
 
 
+def calls_section(profile):
+    if not profile:
+        return ""
+    head, *rows = call_costs.rows(profile["call_costs"])
+    top = "".join(f"<th>{escape(word)}</th>" for word in head)
+    body = "".join(f"<tr><th>{escape(what)}</th>{''.join(f'<td>{escape(one)}</td>' for one in figures)}</tr>"
+                   for what, *figures in rows)
+    return f"""<section><h2>What a call costs</h2><p>Instructions in a steady state; <code>make profile</code></p>
+<table class='figures narrow'><tr>{top}</tr>{body}</table></section>"""
+
+
 def machine_section(results):
     machine = {**results["machine"], "rounds": results["rounds"], "run": "quick" if results["quick"] else "full",
                "duration": f"{results['seconds'] / 60:.1f} minutes",
@@ -263,6 +275,6 @@ def render(results, profile=None):
 {'quick' if results['quick'] else 'full'} run{'' if not results.get('started') else ' of ' + escape(results['started'])}</p></header>
 <main>{warning}<section class="first"><div class="overview">{legend(names)}{overview}</div><div class="cards">
 {summary_cards(rows, "hakmem", "hakmem with its daemon")}{summary_cards(rows, "hakmem-alone", "hakmem alone, no daemon")}</div></section>
-{sections}{curve_section(rows, names)}{memory_section(rows, names)}{paths_section(results.get("page_paths"))}{daemon_section(results.get("daemon"))}{profile_section(profile)}
+{sections}{curve_section(rows, names)}{memory_section(rows, names)}{paths_section(results.get("page_paths"))}{daemon_section(results.get("daemon"))}{profile_section(profile)}{calls_section(profile)}
 {machine_section(results)}</main></body></html>
 """

@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 import allocators
+import call_costs
 import callgrind
 import machine
 from checks import RunError
@@ -129,6 +130,9 @@ def show(result):
     for name, one in result["per_call"].items():
         print(f"  {name:8} {one['inclusive']:6.1f} with all they call, {one['self']:6.1f} in the function itself; "
               f"{100 * one['left_share']:.1f} % of the calls leave it; under callgrind {one['callgrind']:.1f}")
+    print("\ninstructions of a call, by allocator (callgrind, bench/call_costs.c)\n")
+    for what, *figures in call_costs.rows(result["call_costs"]):
+        print(f"  {what:38}" + "".join(f"{figure:>10}" for figure in figures))
     print("\nwhere the instructions are (callgrind)\n")
     for share, name in result["functions"]:
         print(f"  {share:6.2f} %  {name}")
@@ -157,6 +161,7 @@ def collect(runner, daemon, build):
                     seed_targets(runner, with_daemon, library))
     return {"rows": rows, "system_calls": system_calls(runner, program, with_daemon),
             "per_call": {name: {**stepped[name], "callgrind": per_call(counts, name)} for name in ("malloc", "free")},
+            "call_costs": call_costs.measure(build, runner.environment, runner.folder.name, alone),
             "functions": functions, "hottest": hottest(stepped), "targets": targets, "machine": machine.describe(build)}
 
 
