@@ -570,17 +570,6 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     return peer;
 }
 
-static int charge_connection(struct peer *peer)
-{
-    struct quota_user *user;
-    int r = quota_user_ref(peer->peers->quota, peer->who.uid, &user);
-    if (r < 0)
-        return r;
-    r = quota_charge(&peer->connection, user, QUOTA_CONNECTIONS, 1);
-    quota_user_unref(user);
-    return r;
-}
-
 /* Whoever may give the daemon orders gets through, whatever else its programs hold. */
 static int charge_fd(struct peer *peer)
 {
@@ -604,21 +593,24 @@ void peer_accept(struct peers *peers, int socket)
         return;
     }
     peers->stats->connections_total++;
-    int r = charge_connection(peer);
-    bool has_connection = r == 0;
-    if (r == 0)
-        r = charge_fd(peer);
-    if (r == QUOTA_EXCEEDED) {
-        send_answer(peer, request_refuse_connection(peers->handler, has_connection));
-        return;
-    }
+    struct quota_user *user;
+    int r = quota_user_ref(peers->quota, peer->who.uid, &user);
     if (r < 0) {
         disconnect(peer);
         return;
     }
-    /* Connecting is work, too, and must not be a way around the user's rate. */
-    quota_rate_debit(&peer->connection.user->rate, limits_of(peer).requests_per_user,
-                     clock_now_ns());
+    /* Connecting is work, too, and must not be a way around the user's rate; nor must to be
+     * refused. */
+    quota_rate_debit(&user->rate, quota_user_limits(user).requests_per_user, clock_now_ns());
+    r = quota_charge(&peer->connection, user, QUOTA_CONNECTIONS, 1);
+    quota_user_unref(user);
+    bool has_connection = r == 0;
+    if (r == 0)
+        r = charge_fd(peer);
+    if (r != 0) { /* QUOTA_EXCEEDED */
+        send_answer(peer, request_refuse_connection(peers->handler, has_connection));
+        return;
+    }
     list_push_back(&peers->young, &peer->young_link);
     if (peers->young_event)
         schedule_young(peers);

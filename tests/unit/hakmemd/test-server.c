@@ -250,6 +250,39 @@ static void test_rate(void **state)
     close(fd);
 }
 
+/* Connections beyond what the user may have are paid for by its others. */
+static void test_refused_connections_count(void **state)
+{
+    (void)state;
+    unsigned char ping[CONN_REQUEST_MAX_BYTES];
+    size_t n_ping_bytes, n_connected = 0;
+    int others[128];
+    settings.quota.defaults.clients_per_user = 0; /* 64 connections for control are left */
+    settings.quota.defaults.requests_per_user = 100;
+    start_daemon();
+    int first = dial();
+    assert_int_equal(wire_pack_request(make_ping(), ping, sizeof(ping), &n_ping_bytes), 0);
+    for (bool is_refused = false; !is_refused; n_connected++) {
+        int fd = others[n_connected] = dial();
+        /* Refused: an error, or the daemon has hung up before it was asked. */
+        (void)conn_send(fd, ping, n_ping_bytes, NULL, 0);
+        Hakmem__Reply *reply = receive(fd);
+        is_refused = !reply || reply->body_case == HAKMEM__REPLY__BODY_ERROR;
+        assert_true(n_connected < 100);
+    }
+    /* So far they were less than two seconds may bring: nobody has had to wait. */
+    assert_int_equal(stats_by(first)->throttled_total, 0);
+    for (int i = 0; i < 600; i++) {
+        int fd = dial();
+        expect_error(receive(fd), HAKMEM__ERROR_CODE__ERROR_QUOTA);
+        close(fd);
+    }
+    assert_true(stats_by(first)->throttled_total > 0);
+    for (size_t i = 0; i < n_connected; i++)
+        close(others[i]);
+    close(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +294,7 @@ int main(void)
         daemon_test(test_one_large_answer_in_flight),
         daemon_test(test_peer_that_does_not_read),
         daemon_test(test_rate),
+        daemon_test(test_refused_connections_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
