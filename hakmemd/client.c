@@ -54,7 +54,7 @@ uint32_t client_slots_for(const struct quota_user *user)
 
 /* ---- what the next daemon is to know ---- */
 
-static void record_client(struct client *client, int ledger_fd)
+static void record_client(struct client *client)
 {
     struct store_record record = {.kind = STORE_CLIENT,
                                   .uid = client->uid,
@@ -64,7 +64,7 @@ static void record_client(struct client *client, int ledger_fd)
     if (!store_is_on(client->store) ||
         getrandom(client->token, sizeof(client->token), 0) != sizeof(client->token))
         return;
-    int fd = fcntl(ledger_fd, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
     record.id = client->id = store_next_client_id(client->store);
     memcpy(record.token, client->token, sizeof(record.token));
     if (fd < 0 || !store_add(client->store, &client->stored, &record, fd, true))
@@ -111,7 +111,7 @@ static struct client *client_alloc(struct ledgers *ledgers, pid_t pid, uid_t uid
 }
 
 int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
-               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
+               uid_t uid, uint64_t daemon_epoch, struct client **client_out)
 {
     struct client *client = client_alloc(ledgers, pid, uid);
     if (!client)
@@ -131,13 +131,8 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     r = ledgers_make(ledgers, client->n_slots, daemon_epoch, &client->mapping);
     if (r < 0)
         goto out;
-    int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
-    r = fd < 0 ? -errno : 0;
-    if (r < 0)
-        goto out;
     client->cgroup = cgroups_get(cgroups, pid);
-    record_client(client, fd);
-    *ledger_fd_out = fd;
+    record_client(client);
     *client_out = client;
     return 0;
 out:

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -275,6 +276,18 @@ static bool must_wait(int r)
     return r == -EAGAIN || r == -ETOOMANYREFS;
 }
 
+/* For an answer that is kept: those who lent descriptors to it may close them meanwhile. */
+static bool own_lent_fds(struct request_answer *answer)
+{
+    while (answer->n_lent_fds > 0) {
+        int fd = fcntl(answer->fds[answer->n_lent_fds - 1], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return false;
+        answer->fds[--answer->n_lent_fds] = fd;
+    }
+    return true;
+}
+
 /* Sends the answer, or keeps it to be sent later. Takes its descriptors. */
 static enum step send_answer(struct peer *peer, struct request_answer *answer)
 {
@@ -285,12 +298,12 @@ static enum step send_answer(struct peer *peer, struct request_answer *answer)
                                              answer->fds, answer->n_fds);
     peer->has_answers = true;
     if (!must_wait(r)) {
-        conn_close_fds(answer->fds, answer->n_fds);
+        request_close_fds(answer);
         return r < 0 ? drop(peer) : answer_was_sent(peer, answer->disconnect);
     }
-    peer->answer = malloc(answer->n_bytes);
+    peer->answer = own_lent_fds(answer) ? malloc(answer->n_bytes) : NULL;
     if (!peer->answer) {
-        conn_close_fds(answer->fds, answer->n_fds);
+        request_close_fds(answer);
         return drop(peer);
     }
     memcpy(peer->answer, answer->packet, answer->n_bytes);

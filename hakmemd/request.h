@@ -28,9 +28,10 @@ struct request_peer {
 struct request_answer {
     unsigned char packet[CONN_REPLY_MAX_BYTES];
     size_t n_bytes;
-    int fds[CONN_MAX_FDS]; /* whoever sends the answer closes them */
+    int fds[CONN_MAX_FDS]; /* whoever sends the answer closes them, by request_close_fds() */
     size_t n_fds;
-    bool disconnect; /* after sending it */
+    size_t n_lent_fds; /* the first so many are others', who keep them until the loop goes on */
+    bool disconnect;   /* after sending it */
     bool is_protocol_error;
 };
 
@@ -70,6 +71,9 @@ bool request_is_ready(const struct request_handler *handler, unsigned round);
 /* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
 struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
                                      const Hakmem__Request *request);
+
+/* Once it is sent: closes what is the answer's own. */
+void request_close_fds(struct request_answer *answer);
 
 /* The answer instead, to a request that may bring descriptors: too many are on their way to the
  * user already. */
