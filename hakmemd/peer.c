@@ -52,6 +52,7 @@ struct peer {
     uint64_t accepted_ms;
     struct list young_link; /* peers.young */
     bool has_answers;       /* it has been sent something, which may be unread */
+    bool is_bounded;        /* what it may leave unread: from the second answer on */
     struct request_peer who;
     struct quota_charge connection; /* its user is the peer's, too */
     struct quota_charge fd_charge;  /* for the socket */
@@ -288,11 +289,23 @@ static bool own_lent_fds(struct request_answer *answer)
     return true;
 }
 
+/* What it leaves unread is the kernel's memory, at our cost: no more than the largest answer needs.
+ * (The kernel doubles what it is told.) */
+static void bound_unread(struct peer *peer)
+{
+    const int n_bytes = CONN_REPLY_MAX_BYTES / 2 + 4096;
+    (void)setsockopt(peer->socket, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
+    peer->is_bounded = true;
+}
+
 /* Sends the answer, or keeps it to be sent later. Takes its descriptors. */
 static enum step send_answer(struct peer *peer, struct request_answer *answer)
 {
     if (answer->is_protocol_error)
         note_misbehaviour(peer, "malformed or out of order");
+    /* One answer is no more than that by itself, and many a program asks for no second. */
+    if (peer->has_answers && !peer->is_bounded)
+        bound_unread(peer);
     int r = answer->n_bytes == 0 ? 0
                                  : conn_send(peer->socket, answer->packet, answer->n_bytes,
                                              answer->fds, answer->n_fds);
@@ -544,14 +557,6 @@ static void on_grown_up(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
-/* What it leaves unread is the kernel's memory, at our cost: no more than the largest answer needs.
- * (The kernel doubles what it is told.) */
-static void bound_unread(int socket)
-{
-    const int n_bytes = CONN_REPLY_MAX_BYTES / 2 + 4096;
-    (void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
-}
-
 static void prepare_events(struct peer *peer)
 {
     struct event_base *base = peer->peers->base;
@@ -576,7 +581,6 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     list_init(&peer->in_flight_link);
     list_init(&peer->young_link);
     list_init(&peer->looking_link);
-    bound_unread(socket);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
