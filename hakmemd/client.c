@@ -128,7 +128,8 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     r = -ENOMEM;
     if (!client->slots)
         goto out;
-    r = ledgers_make(ledgers, client->n_slots, daemon_epoch, &client->mapping);
+    r = ledgers_make(ledgers, client->n_slots, daemon_epoch, !client->user->has_override,
+                     &client->mapping);
     if (r < 0)
         goto out;
     client->cgroup = cgroups_get(cgroups, pid);
