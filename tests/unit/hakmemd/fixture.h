@@ -76,6 +76,7 @@ static inline void fixture_free(struct fixture *f)
     assert_true(stats_is_valid(&f->stats));
     assert_int_equal(f->stats.created_bytes_total, f->stats.discarded_bytes_total);
     assert_int_equal(f->stats.n_extents, 0);
+    assert_int_equal(f->stats.n_ahead_fds, 0);
     event_base_free(f->base);
     free(f);
 }
