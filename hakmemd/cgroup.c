@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -17,7 +18,9 @@
 #define FRESH_MAX_MS   1000
 #define ROOM_PER_MS    ((uint64_t)4 << 20)
 /* Groups without a client are remembered for so long, and at most so many. */
-#define UNUSED_MS     5000
+#define UNUSED_MS 5000
+/* After a group of version 2 has been found, others are taken to be of it, too, for so long. */
+#define IDS_MS        5000
 #define N_UNUSED_MAX  64
 #define RESERVE_SHIFT 3 /* an eighth of the limit */
 /* Looked at, from the top: the limits that others have set for a program are there. To whom a group
@@ -40,6 +43,8 @@ static const struct version version_2 = {"memory.max", "memory.current", "inacti
 struct cgroup {
     struct list link;        /* cgroups.buckets[] */
     struct list unused_link; /* cgroups.unused, while nobody refers to it */
+    struct list id_link;     /* cgroups.ids[], once the number is known: */
+    uint64_t id;             /* of its folder, and the kernel's for the group */
     uint64_t unused_ms;      /* since when */
     struct cgroups *cgroups;
     struct cgroup *parent; /* holds a reference; NULL: the mount's root */
@@ -60,8 +65,11 @@ struct cgroup {
 void cgroups_init(struct cgroups *cgroups, const struct host *host)
 {
     cgroups->host = host;
-    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
+    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++) {
         list_init(&cgroups->buckets[i]);
+        list_init(&cgroups->ids[i]);
+    }
+    cgroups->ids_until_ms = 0;
     list_init(&cgroups->unused);
     cgroups->n_unused = 0;
 }
@@ -275,6 +283,7 @@ static struct cgroup *make(struct cgroups *cgroups, const struct version *versio
     cgroup->mount_length = mount_length;
     strcpy(cgroup->path, path);
     list_init(&cgroup->unused_link);
+    list_init(&cgroup->id_link);
     list_push_front(bucket(cgroups, path), &cgroup->link);
     refresh(cgroup);
     return cgroup;
@@ -295,6 +304,7 @@ static void forget_one(struct cgroups *cgroups)
     list_remove(&cgroup->unused_link);
     cgroups->n_unused--;
     list_remove(&cgroup->link);
+    list_remove(&cgroup->id_link);
     cgroup_unref(cgroup->parent);
     free(cgroup);
 }
@@ -358,20 +368,63 @@ static void cut_to_levels(char *group)
     }
 }
 
-struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid)
+bool cgroups_go_by_ids(const struct cgroups *cgroups)
+{
+    return clock_now_ms() < cgroups->ids_until_ms;
+}
+
+static struct cgroup *find_by_id(struct cgroups *cgroups, uint64_t id)
+{
+    list_for_each(it, &cgroups->ids[id % CGROUPS_N_BUCKETS])
+    {
+        struct cgroup *cgroup = list_entry(it, struct cgroup, id_link);
+        if (cgroup->id == id)
+            return cgroup;
+    }
+    return NULL;
+}
+
+/* If it is really this one: the process may have moved meanwhile, or be in a group that is nested
+ * too deep; and a folder of the same name may have been another group. */
+static void note_id(struct cgroup *cgroup, uint64_t id)
+{
+    struct stat status;
+    if (cgroup->id == id || stat(cgroup->path, &status) < 0 || status.st_ino != id)
+        return;
+    list_remove(&cgroup->id_link);
+    cgroup->id = id;
+    list_push_front(&cgroup->cgroups->ids[id % CGROUPS_N_BUCKETS], &cgroup->id_link);
+}
+
+static struct cgroup *get_by_name(struct cgroups *cgroups, pid_t pid, uint64_t id)
 {
     char path[PATH_MAX];
     size_t mount_length;
     const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
+    if (!version)
+        return NULL;
+    cut_to_levels(path + mount_length);
+    struct cgroup *cgroup = get_by_path(cgroups, version, path, mount_length);
+    cgroups->ids_until_ms = version == &version_2 ? clock_now_ms() + IDS_MS : 0;
+    if (cgroup && version == &version_2 && id != 0)
+        note_id(cgroup, id);
+    return cgroup;
+}
+
+struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid, uint64_t id)
+{
+    struct cgroup *cgroup = id != 0 && cgroups_go_by_ids(cgroups) ? find_by_id(cgroups, id) : NULL;
+    if (!cgroup)
+        cgroup = get_by_name(cgroups, pid, id);
+    else if (cgroup->n_refs++ == 0)
+        use_again(cgroup);
     forget_old(cgroups);
-    if (version)
-        cut_to_levels(path + mount_length);
-    return version ? get_by_path(cgroups, version, path, mount_length) : NULL;
+    return cgroup;
 }
 
 struct cgroup *cgroups_get_own(struct cgroups *cgroups)
 {
-    struct cgroup *own = cgroups_get(cgroups, getpid());
+    struct cgroup *own = cgroups_get(cgroups, getpid(), 0);
     for (struct cgroup *cgroup = own; cgroup; cgroup = cgroup->parent)
         cgroup->holds_daemon = true;
     return own;

@@ -111,7 +111,7 @@ static struct client *client_alloc(struct ledgers *ledgers, pid_t pid, uid_t uid
 }
 
 int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
-               uid_t uid, uint64_t daemon_epoch, struct client **client_out)
+               uid_t uid, uint64_t cgroup_id, uint64_t daemon_epoch, struct client **client_out)
 {
     struct client *client = client_alloc(ledgers, pid, uid);
     if (!client)
@@ -132,7 +132,7 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
                      &client->mapping);
     if (r < 0)
         goto out;
-    client->cgroup = cgroups_get(cgroups, pid);
+    client->cgroup = cgroups_get(cgroups, pid, cgroup_id);
     record_client(client);
     *client_out = client;
     return 0;
@@ -165,7 +165,7 @@ int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *c
         client_free(client);
         return r < 0 ? r : -EINVAL;
     }
-    client->cgroup = cgroups_get(cgroups, client->pid);
+    client->cgroup = cgroups_get(cgroups, client->pid, 0);
     store_keep(client->store, index, &client->stored);
     *client_out = client;
     return 0;

@@ -15,11 +15,8 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
+#include "hakmemd/peerid.h"
 #include "hakmemd/turn.h"
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
-#endif
 
 /* What is on its way to a user's peers is looked through at most so often: each look is a system
  * call for each of them. */
@@ -401,6 +398,8 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
     } else {
+        if (peer->peers->has_cgroup_ids && request_wants_cgroup_id(handler, &peer->who, request))
+            peer->who.cgroup_id = peerid_cgroup(peer->socket);
         answer = request_serve(handler, &peer->who, request);
         if (brings_fds && answer->n_fds > 0)
             quota_charge_lower(&peer->in_flight, answer->n_fds);
@@ -490,14 +489,6 @@ static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 
 /* ---- the beginning of a peer ---- */
 
-/* 0 and a pidfd of the process that connected, which need not live any more; or a negative errno.
- */
-static int peer_pidfd(int socket, int *pidfd_out)
-{
-    socklen_t length = sizeof(*pidfd_out);
-    return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, pidfd_out, &length) < 0 ? -errno : 0;
-}
-
 /*
  * So that a connection ends with its process, whoever holds copies of its socket. Where thousands
  * are connected and descriptors become few, it is done without: then the connection ends with the
@@ -509,7 +500,7 @@ static bool watch_process(struct peer *peer)
     list_remove(&peer->young_link);
     if (!stats_fds_available(stats, FDS_FOR_PIDFD, 2))
         return true;
-    int r = peer_pidfd(peer->socket, &peer->pidfd);
+    int r = peerid_pidfd(peer->socket, &peer->pidfd);
     if (r == -ENOPROTOOPT) { /* before Linux 6.5: at once then, while the number is still its own */
         peer->pidfd = (int)syscall(SYS_pidfd_open, peer->who.pid, 0);
         r = peer->pidfd < 0 ? -errno : 0;
@@ -636,20 +627,6 @@ void peer_accept(struct peers *peers, int socket)
     run(peer);
 }
 
-/* Does the kernel tell a connection's process from a later one of the same number? */
-static bool has_peer_pidfds(void)
-{
-    int ends[2], pidfd;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return false;
-    bool has = peer_pidfd(ends[0], &pidfd) == 0;
-    if (has)
-        close(pidfd);
-    close(ends[0]);
-    close(ends[1]);
-    return has;
-}
-
 void peers_init(struct peers *peers, const struct peer_settings *settings, struct event_base *base,
                 struct request_handler *handler, struct quota *quota, struct leases *leases,
                 struct stats *stats)
@@ -665,7 +642,8 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
     list_init(&peers->looking);
     leases->reclaim->on_round = on_round;
     leases->reclaim->on_round_data = peers;
-    if (has_peer_pidfds())
+    peers->has_cgroup_ids = peerid_has_cgroups();
+    if (peerid_has_pidfds()) /* and so tells its process from a later one of the same number */
         peers->young_event = evtimer_new(base, on_grown_up, peers);
 }
 

@@ -73,6 +73,13 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
+bool request_wants_cgroup_id(const struct request_handler *handler, const struct request_peer *peer,
+                             const Hakmem__Request *request)
+{
+    return request && request->body_case == HAKMEM__REQUEST__BODY_HELLO && !peer->client &&
+           cgroups_go_by_ids(handler->control->cgroups);
+}
+
 bool request_answer_is_large(const Hakmem__Request *request)
 {
     return request->body_case == HAKMEM__REQUEST__BODY_CLIENTS ||
@@ -175,7 +182,8 @@ static struct client *make_client(struct request_call *call)
     int r = stats_fds_available(control->stats, FDS_FOR_PEER, 2) ? 0 : -EMFILE;
     if (r == 0)
         r = client_new(control->quota, control->ledgers, control->cgroups, call->peer->pid,
-                       call->peer->uid, call->handler->daemon_epoch, &client);
+                       call->peer->uid, call->peer->cgroup_id, call->handler->daemon_epoch,
+                       &client);
     if (r == QUOTA_EXCEEDED) {
         control->stats->denied_quota_total++;
         refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the user has as many clients as it may",

@@ -23,6 +23,7 @@ struct request_peer {
     uid_t uid;
     struct client *client; /* since Hello; the peer's to end */
     size_t max_fds;        /* of the next answer; at least 1 if request_may_send_fds() */
+    uint64_t cgroup_id;    /* see request_wants_cgroup_id(); 0: not known */
 };
 
 struct request_answer {
@@ -56,6 +57,10 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
+
+/* Would the number of the peer's control group (peerid.h) save the reading of its name? */
+bool request_wants_cgroup_id(const struct request_handler *handler, const struct request_peer *peer,
+                             const Hakmem__Request *request);
 
 /* May its answer be of tens of KiB? Then it waits likewise. */
 bool request_answer_is_large(const Hakmem__Request *request);

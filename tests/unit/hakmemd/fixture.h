@@ -113,8 +113,8 @@ struct fixture_client {
 static inline struct fixture_client fixture_client_new(struct fixture *f, uid_t uid)
 {
     struct fixture_client c;
-    assert_int_equal(client_new(&f->quota, &f->ledgers, &f->cgroups, getpid(), uid, 1, &c.client),
-                     0);
+    assert_int_equal(
+        client_new(&f->quota, &f->ledgers, &f->cgroups, getpid(), uid, 0, 1, &c.client), 0);
     c.ledger_bytes = ledger_bytes(c.client->n_slots);
     c.ledger =
         mmap(NULL, c.ledger_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c.client->mapping->fd, 0);

@@ -189,7 +189,7 @@ static pid_t start_process(void)
 static struct client *new_client(struct fixture *f, pid_t pid, uid_t uid)
 {
     struct client *client;
-    assert_int_equal(client_new(&f->quota, &f->ledgers, &f->cgroups, pid, uid, 1, &client), 0);
+    assert_int_equal(client_new(&f->quota, &f->ledgers, &f->cgroups, pid, uid, 0, 1, &client), 0);
     lease_add_client(&f->leases, client);
     return client;
 }
