@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -61,9 +60,9 @@ static void record_client(struct client *client)
                                   .pid = (uint32_t)client->pid,
                                   .n_slots = client->n_slots,
                                   .connected_ms = client->connected_ms};
-    if (!store_is_on(client->store) ||
-        getrandom(client->token, sizeof(client->token), 0) != sizeof(client->token))
+    if (!store_is_on(client->store) || !store_make_token(client->store, client->token))
         return;
+    record.inode = client->mapping->inode;
     int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
     record.id = client->id = store_next_client_id(client->store);
     memcpy(record.token, client->token, sizeof(record.token));

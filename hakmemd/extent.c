@@ -62,6 +62,8 @@ int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing ba
         return r;
     }
     enter(extents, extent, ++extents->last_id, n_slabs, backing);
+    if (store_is_on(extents->store))
+        extent->inode = memfd_inode(extent->fd);
     *extent_out = extent;
     return 0;
 }
@@ -96,6 +98,7 @@ struct store_record extent_record(const struct extent *extent, enum store_kind k
     const struct topology *topology = extent->extents->topology;
     return (struct store_record){.kind = kind,
                                  .id = extent->id,
+                                 .inode = extent->inode,
                                  .uid = uid,
                                  .n_slots = extent->n_slabs,
                                  .huge_slabs = extent->huge_slabs,

@@ -87,6 +87,7 @@ struct extent {
     struct extents *extents;
     uint64_t id;
     int fd;                 /* D, see memfd.h */
+    uint64_t inode;         /* of it, for the store; 0: not looked up */
     int client_fd;          /* for its next lease, STOCK and RECYCLED only; -1: not opened yet */
     struct list ahead_link; /* extents.ahead, while there is one */
     uint32_t n_slabs;

@@ -52,6 +52,8 @@ static int make(struct ledgers *ledgers, uint32_t n_slots, uint64_t daemon_epoch
         free(mapping);
         return r;
     }
+    if (store_is_on(ledgers->store))
+        mapping->inode = memfd_inode(mapping->fd);
     *mapping_out = mapping;
     return 0;
 }

@@ -55,6 +55,7 @@ struct ledger_mapping {
     uint32_t n_slots;
     uint32_t pressure;   /* to be shown in it, once it is mapped */
     int fd;              /* -1: mapped, and closed */
+    uint64_t inode;      /* for the store; 0: not looked up */
     bool in_flight;      /* a worker is mapping it */
     bool released;       /* meanwhile */
     struct ledger *made; /* by the worker; NULL: it could not */

@@ -174,6 +174,17 @@ struct known_client {
     unsigned char token[STORE_TOKEN_BYTES];
 };
 
+/* Nobody is told what another is, though they are made many at a time. */
+static void expect_tokens_of_their_own(const struct known_client *known, size_t n)
+{
+    static const unsigned char zeros[STORE_TOKEN_BYTES];
+    for (size_t i = 0; i < n; i++) {
+        assert_memory_not_equal(known[i].token, zeros, STORE_TOKEN_BYTES);
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(known[i].token, known[k].token, STORE_TOKEN_BYTES);
+    }
+}
+
 static pid_t start_process(void)
 {
     pid_t child = fork();
@@ -225,6 +236,8 @@ static void test_each_finds_its_own(void **state)
             memcpy(known[i][k].token, client->token, sizeof(client->token));
         }
     }
+    assert_true(N_PROCESSES * 2 > 2 * STORE_N_TOKENS);
+    expect_tokens_of_their_own(known[0], N_PROCESSES * 2);
     fixture_wait(f, (manager_read(&manager), list_is_empty(&f->store.waiting)));
     store_freeze(&f->store);
     for (unsigned i = 0; i < N_PROCESSES * 2; i++)
