@@ -20,7 +20,9 @@
 /* Groups without a client are remembered for so long, and at most so many. */
 #define UNUSED_MS 5000
 /* After a group of version 2 has been found, others are taken to be of it, too, for so long. */
-#define IDS_MS        5000
+#define IDS_MS 5000
+/* Where version 2 is mounted is looked up so often. */
+#define LAST_MS       5000
 #define N_UNUSED_MAX  64
 #define RESERVE_SHIFT 3 /* an eighth of the limit */
 /* Looked at, from the top: the limits that others have set for a program are there. To whom a group
@@ -28,6 +30,7 @@
 #define N_LEVELS_MAX    12
 #define UNLIMITED_BYTES (UINT64_C(1) << 60)
 #define MOUNT_BYTES     (HOST_ROOT_BYTES + 64)
+#define TEXT_BYTES      8192 /* of /proc/PID/cgroup */
 
 /* The names of each version's figures. */
 struct version {
@@ -70,6 +73,7 @@ void cgroups_init(struct cgroups *cgroups, const struct host *host)
         list_init(&cgroups->ids[i]);
     }
     cgroups->ids_until_ms = 0;
+    cgroups->last.until_ms = 0;
     list_init(&cgroups->unused);
     cgroups->n_unused = 0;
 }
@@ -205,20 +209,24 @@ static void find_mount_2(const struct cgroups *cgroups, char mount[MOUNT_BYTES])
         snprintf(mount, MOUNT_BYTES, "%s/fs/cgroup", cgroups->host->sys);
 }
 
+static bool read_memberships(const struct cgroups *cgroups, pid_t pid, char text[TEXT_BYTES])
+{
+    char file[HOST_ROOT_BYTES + 32];
+    snprintf(file, sizeof(file), "%s/%d/cgroup", cgroups->host->proc, (int)pid);
+    return host_read(file, text, TEXT_BYTES);
+}
+
 /*
- * The process's group in version 1's hierarchy of the memory controller if there is one (unless
- * `only_2`), else in version 2's. NULL: it is in none that we see. The path's first *mount_length
- * bytes are the mount.
+ * The group, by what read_memberships() gave, which is taken apart: in version 1's hierarchy of the
+ * memory controller if there is one (unless `only_2`), else in version 2's. NULL: it is in none
+ * that we see. The path's first *mount_length bytes are the mount.
  */
-static const struct version *find_group(const struct cgroups *cgroups, pid_t pid, bool only_2,
+static const struct version *find_group(const struct cgroups *cgroups, char *text, bool only_2,
                                         char path[PATH_MAX], size_t *mount_length)
 {
-    char file[HOST_ROOT_BYTES + 32], text[8192], mount[MOUNT_BYTES];
+    char mount[MOUNT_BYTES];
     const struct version *version = NULL;
     struct membership member;
-    snprintf(file, sizeof(file), "%s/%d/cgroup", cgroups->host->proc, (int)pid);
-    if (!host_read(file, text, sizeof(text)))
-        return NULL;
     char *rest = text, *line;
     while (version != &version_1 && (line = strsep(&rest, "\n"))) {
         if (!parse_line(line, &member))
@@ -241,11 +249,37 @@ static const struct version *find_group(const struct cgroups *cgroups, pid_t pid
     return version;
 }
 
+/* The process's group, as find_group(); for the same text as the last time, as it was found then:
+ * programs that come one after the other are mostly of one group. */
+static const struct version *find_group_of(struct cgroups *cgroups, pid_t pid, char path[PATH_MAX],
+                                           size_t *mount_length)
+{
+    struct cgroup_finding *last = &cgroups->last;
+    char text[TEXT_BYTES];
+    if (!read_memberships(cgroups, pid, text))
+        return NULL;
+    uint64_t now_ms = clock_now_ms();
+    if (now_ms >= last->until_ms || strcmp(text, last->text) != 0) {
+        size_t n_bytes = strlen(text) + 1;
+        bool is_short = n_bytes <= sizeof(last->text);
+        if (is_short)
+            memcpy(last->text, text, n_bytes);
+        last->version = find_group(cgroups, text, false, last->path, &last->mount_length);
+        last->until_ms = is_short ? now_ms + LAST_MS : 0;
+    }
+    if (last->version) {
+        strcpy(path, last->path);
+        *mount_length = last->mount_length;
+    }
+    return last->version;
+}
+
 bool cgroups_find_pressure(const struct cgroups *cgroups, pid_t pid, char *path, size_t capacity)
 {
-    char group[PATH_MAX];
+    char text[TEXT_BYTES], group[PATH_MAX];
     size_t mount_length;
-    if (!find_group(cgroups, pid, true, group, &mount_length) || group[mount_length] == '\0')
+    if (!read_memberships(cgroups, pid, text) ||
+        !find_group(cgroups, text, true, group, &mount_length) || group[mount_length] == '\0')
         return false;
     int n = snprintf(path, capacity, "%s/memory.pressure", group);
     return n > 0 && (size_t)n < capacity && access(path, F_OK) == 0;
@@ -400,7 +434,7 @@ static struct cgroup *get_by_name(struct cgroups *cgroups, pid_t pid, uint64_t i
 {
     char path[PATH_MAX];
     size_t mount_length;
-    const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
+    const struct version *version = find_group_of(cgroups, pid, path, &mount_length);
     if (!version)
         return NULL;
     cut_to_levels(path + mount_length);

@@ -20,6 +20,7 @@
 #ifndef HAKMEMD_CGROUP_H
 #define HAKMEMD_CGROUP_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +30,17 @@
 
 #define CGROUPS_N_BUCKETS 256
 
+struct version; /* cgroup.c's own */
+
+/* What a reading of /proc/PID/cgroup came to. */
+struct cgroup_finding {
+    uint64_t until_ms; /* no longer believed then */
+    const struct version *version;
+    size_t mount_length;
+    char text[512];
+    char path[PATH_MAX];
+};
+
 struct cgroups {
     const struct host *host;
     struct list buckets[CGROUPS_N_BUCKETS]; /* cgroup.link */
@@ -36,6 +48,7 @@ struct cgroups {
     uint64_t ids_until_ms;                  /* see cgroups_go_by_ids() */
     struct list unused;                     /* cgroup.unused_link, the longest unused first */
     unsigned n_unused;
+    struct cgroup_finding last;
 };
 
 struct cgroup;

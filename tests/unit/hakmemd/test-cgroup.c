@@ -101,6 +101,37 @@ static void test_version_2(void **state)
     cgroup_unref(cgroup);
 }
 
+/* What is remembered of one process's text is for the same text alone. */
+static void test_process_that_moves(void **state)
+{
+    struct scene *s = *state;
+    char lines[4096];
+    set_group_2(s, "/a", 160 * MIB, 40 * MIB);
+    set_group_2(s, "/b", 80 * MIB, 40 * MIB);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4; i++) { /* twice each */
+            set_process(s, PID, i / 2 ? "0::/b\n" : "0::/a\n");
+            struct cgroup *cgroup = get(s, PID);
+            assert_int_equal(cgroup_limit_bytes(cgroup), i / 2 ? 80 * MIB : 160 * MIB);
+            cgroup_unref(cgroup);
+        }
+        /* One that is too long to be remembered, with other hierarchies before it. */
+        size_t n = 0;
+        for (int i = 90; i > 10; i--)
+            n += (size_t)snprintf(lines + n, sizeof(lines) - n, "%d:name=other%d:/else\n", i, i);
+        snprintf(lines + n, sizeof(lines) - n, "0::/b\n");
+        set_process(s, PID, lines);
+        for (int i = 0; i < 2; i++) {
+            struct cgroup *cgroup = get(s, PID);
+            assert_int_equal(cgroup_limit_bytes(cgroup), 80 * MIB);
+            cgroup_unref(cgroup);
+        }
+        set_process(s, PID, "nothing of the kind\n");
+        assert_null(cgroups_get(&s->cgroups, PID, 0));
+        assert_null(cgroups_get(&s->cgroups, PID, 0));
+    }
+}
+
 /* ---- groups by their number ---- */
 
 static uint64_t id_of(struct scene *s, const char *group)
@@ -601,6 +632,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_version_2),
+        TEST(test_process_that_moves),
         TEST(test_by_number),
         TEST(test_number_of_another_group),
         TEST(test_group_of_the_same_name),
