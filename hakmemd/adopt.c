@@ -14,7 +14,8 @@
 #include "hakmemd/turn.h"
 
 struct detached {
-    struct list link; /* adopt.detached */
+    struct list link;         /* adopt.detached */
+    struct list process_link; /* adopt.processes[] */
     struct adopt *adopt;
     struct client *client;
     int pidfd;    /* -1: not to be had */
@@ -22,11 +23,17 @@ struct detached {
     struct event exit_event;
 };
 
+static struct list *bucket(struct adopt *adopt, pid_t pid)
+{
+    return &adopt->processes[(uint32_t)pid % ADOPT_N_BUCKETS];
+}
+
 /* ---- the end of waiting ---- */
 
 static void detached_free(struct detached *detached)
 {
     list_remove(&detached->link);
+    list_remove(&detached->process_link);
     detached->adopt->stats->n_detached--;
     if (detached->pidfd >= 0) {
         event_del(&detached->exit_event);
@@ -97,6 +104,7 @@ static struct detached *detached_new(struct adopt *adopt, struct client *client)
     detached->pidfd = (int)syscall(SYS_pidfd_open, client->pid, 0);
     detached->is_gone = detached->pidfd < 0 && errno == ESRCH;
     list_push_back(&adopt->detached, &detached->link);
+    list_push_back(bucket(adopt, client->pid), &detached->process_link);
     adopt->stats->n_detached++;
     if (detached->pidfd >= 0) {
         event_assign(&detached->exit_event, adopt->base, detached->pidfd, EV_READ,
@@ -202,6 +210,8 @@ int adopt_init(struct adopt *adopt, uint64_t reattach_ms, struct event_base *bas
                             .store = store,
                             .stats = stats};
     list_init(&adopt->detached);
+    for (size_t i = 0; i < ADOPT_N_BUCKETS; i++)
+        list_init(&adopt->processes[i]);
     if (!store_is_on(store))
         return 0;
     struct client **clients = calloc(STORE_CAPACITY, sizeof(*clients));
@@ -271,9 +281,9 @@ struct client *adopt_reattach(struct adopt *adopt, uint64_t id, const void *toke
 {
     if (id == 0 || n_bytes != STORE_TOKEN_BYTES)
         return NULL;
-    list_for_each(it, &adopt->detached)
+    list_for_each(it, bucket(adopt, pid))
     {
-        struct detached *detached = list_entry(it, struct detached, link);
+        struct detached *detached = list_entry(it, struct detached, process_link);
         struct client *client = detached->client;
         if (client->id != id)
             continue;
@@ -289,9 +299,9 @@ struct client *adopt_reattach(struct adopt *adopt, uint64_t id, const void *toke
 
 void adopt_forget(struct adopt *adopt, pid_t pid, uid_t uid)
 {
-    list_for_each_safe(it, &adopt->detached)
+    list_for_each_safe(it, bucket(adopt, pid))
     {
-        struct detached *detached = list_entry(it, struct detached, link);
+        struct detached *detached = list_entry(it, struct detached, process_link);
         if (detached->client->pid == pid && detached->client->uid == uid)
             give_up(detached);
     }

@@ -7,8 +7,8 @@
  * restart.reattach_ms, or when its process ends, in the way in which a client ends whose connection
  * does. Extents that belong to no client are orphans.
  *
- * Invariant: a client on `detached` has no peer, and one with a peer is not on it. Loop thread
- * only.
+ * Invariant: a client on `detached` has no peer, and one with a peer is not on it. Each on it is in
+ * the bucket of its process. Loop thread only.
  */
 #ifndef HAKMEMD_ADOPT_H
 #define HAKMEMD_ADOPT_H
@@ -22,6 +22,8 @@
 struct event;
 struct event_base;
 
+#define ADOPT_N_BUCKETS 1024
+
 struct adopt {
     struct event_base *base;
     struct leases *leases;
@@ -33,6 +35,8 @@ struct adopt {
     struct event *timer;
     bool is_over;         /* nobody is waited for any more */
     struct list detached; /* detached.link */
+    /* detached.process_link, by pid: after a restart every program says Hello, in little time. */
+    struct list processes[ADOPT_N_BUCKETS];
 };
 
 /* Takes over all that the store has: before anybody is served. 0 or -ENOMEM. All but `adopt` are

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -17,7 +18,11 @@
 #define FRESH_MAX_MS   1000
 #define ROOM_PER_MS    ((uint64_t)4 << 20)
 /* Groups without a client are remembered for so long, and at most so many. */
-#define UNUSED_MS     5000
+#define UNUSED_MS 5000
+/* After a group of version 2 has been found, others are taken to be of it, too, for so long. */
+#define IDS_MS 5000
+/* Where version 2 is mounted is looked up so often. */
+#define LAST_MS       5000
 #define N_UNUSED_MAX  64
 #define RESERVE_SHIFT 3 /* an eighth of the limit */
 /* Looked at, from the top: the limits that others have set for a program are there. To whom a group
@@ -25,6 +30,7 @@
 #define N_LEVELS_MAX    12
 #define UNLIMITED_BYTES (UINT64_C(1) << 60)
 #define MOUNT_BYTES     (HOST_ROOT_BYTES + 64)
+#define TEXT_BYTES      8192 /* of /proc/PID/cgroup */
 
 /* The names of each version's figures. */
 struct version {
@@ -40,6 +46,8 @@ static const struct version version_2 = {"memory.max", "memory.current", "inacti
 struct cgroup {
     struct list link;        /* cgroups.buckets[] */
     struct list unused_link; /* cgroups.unused, while nobody refers to it */
+    struct list id_link;     /* cgroups.ids[], once the number is known: */
+    uint64_t id;             /* of its folder, and the kernel's for the group */
     uint64_t unused_ms;      /* since when */
     struct cgroups *cgroups;
     struct cgroup *parent; /* holds a reference; NULL: the mount's root */
@@ -60,8 +68,12 @@ struct cgroup {
 void cgroups_init(struct cgroups *cgroups, const struct host *host)
 {
     cgroups->host = host;
-    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++)
+    for (size_t i = 0; i < CGROUPS_N_BUCKETS; i++) {
         list_init(&cgroups->buckets[i]);
+        list_init(&cgroups->ids[i]);
+    }
+    cgroups->ids_until_ms = 0;
+    cgroups->last.until_ms = 0;
     list_init(&cgroups->unused);
     cgroups->n_unused = 0;
 }
@@ -197,20 +209,24 @@ static void find_mount_2(const struct cgroups *cgroups, char mount[MOUNT_BYTES])
         snprintf(mount, MOUNT_BYTES, "%s/fs/cgroup", cgroups->host->sys);
 }
 
+static bool read_memberships(const struct cgroups *cgroups, pid_t pid, char text[TEXT_BYTES])
+{
+    char file[HOST_ROOT_BYTES + 32];
+    snprintf(file, sizeof(file), "%s/%d/cgroup", cgroups->host->proc, (int)pid);
+    return host_read(file, text, TEXT_BYTES);
+}
+
 /*
- * The process's group in version 1's hierarchy of the memory controller if there is one (unless
- * `only_2`), else in version 2's. NULL: it is in none that we see. The path's first *mount_length
- * bytes are the mount.
+ * The group, by what read_memberships() gave, which is taken apart: in version 1's hierarchy of the
+ * memory controller if there is one (unless `only_2`), else in version 2's. NULL: it is in none
+ * that we see. The path's first *mount_length bytes are the mount.
  */
-static const struct version *find_group(const struct cgroups *cgroups, pid_t pid, bool only_2,
+static const struct version *find_group(const struct cgroups *cgroups, char *text, bool only_2,
                                         char path[PATH_MAX], size_t *mount_length)
 {
-    char file[HOST_ROOT_BYTES + 32], text[8192], mount[MOUNT_BYTES];
+    char mount[MOUNT_BYTES];
     const struct version *version = NULL;
     struct membership member;
-    snprintf(file, sizeof(file), "%s/%d/cgroup", cgroups->host->proc, (int)pid);
-    if (!host_read(file, text, sizeof(text)))
-        return NULL;
     char *rest = text, *line;
     while (version != &version_1 && (line = strsep(&rest, "\n"))) {
         if (!parse_line(line, &member))
@@ -233,11 +249,37 @@ static const struct version *find_group(const struct cgroups *cgroups, pid_t pid
     return version;
 }
 
+/* The process's group, as find_group(); for the same text as the last time, as it was found then:
+ * programs that come one after the other are mostly of one group. */
+static const struct version *find_group_of(struct cgroups *cgroups, pid_t pid, char path[PATH_MAX],
+                                           size_t *mount_length)
+{
+    struct cgroup_finding *last = &cgroups->last;
+    char text[TEXT_BYTES];
+    if (!read_memberships(cgroups, pid, text))
+        return NULL;
+    uint64_t now_ms = clock_now_ms();
+    if (now_ms >= last->until_ms || strcmp(text, last->text) != 0) {
+        size_t n_bytes = strlen(text) + 1;
+        bool is_short = n_bytes <= sizeof(last->text);
+        if (is_short)
+            memcpy(last->text, text, n_bytes);
+        last->version = find_group(cgroups, text, false, last->path, &last->mount_length);
+        last->until_ms = is_short ? now_ms + LAST_MS : 0;
+    }
+    if (last->version) {
+        strcpy(path, last->path);
+        *mount_length = last->mount_length;
+    }
+    return last->version;
+}
+
 bool cgroups_find_pressure(const struct cgroups *cgroups, pid_t pid, char *path, size_t capacity)
 {
-    char group[PATH_MAX];
+    char text[TEXT_BYTES], group[PATH_MAX];
     size_t mount_length;
-    if (!find_group(cgroups, pid, true, group, &mount_length) || group[mount_length] == '\0')
+    if (!read_memberships(cgroups, pid, text) ||
+        !find_group(cgroups, text, true, group, &mount_length) || group[mount_length] == '\0')
         return false;
     int n = snprintf(path, capacity, "%s/memory.pressure", group);
     return n > 0 && (size_t)n < capacity && access(path, F_OK) == 0;
@@ -275,6 +317,7 @@ static struct cgroup *make(struct cgroups *cgroups, const struct version *versio
     cgroup->mount_length = mount_length;
     strcpy(cgroup->path, path);
     list_init(&cgroup->unused_link);
+    list_init(&cgroup->id_link);
     list_push_front(bucket(cgroups, path), &cgroup->link);
     refresh(cgroup);
     return cgroup;
@@ -295,6 +338,7 @@ static void forget_one(struct cgroups *cgroups)
     list_remove(&cgroup->unused_link);
     cgroups->n_unused--;
     list_remove(&cgroup->link);
+    list_remove(&cgroup->id_link);
     cgroup_unref(cgroup->parent);
     free(cgroup);
 }
@@ -358,20 +402,63 @@ static void cut_to_levels(char *group)
     }
 }
 
-struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid)
+bool cgroups_go_by_ids(const struct cgroups *cgroups)
+{
+    return clock_now_ms() < cgroups->ids_until_ms;
+}
+
+static struct cgroup *find_by_id(struct cgroups *cgroups, uint64_t id)
+{
+    list_for_each(it, &cgroups->ids[id % CGROUPS_N_BUCKETS])
+    {
+        struct cgroup *cgroup = list_entry(it, struct cgroup, id_link);
+        if (cgroup->id == id)
+            return cgroup;
+    }
+    return NULL;
+}
+
+/* If it is really this one: the process may have moved meanwhile, or be in a group that is nested
+ * too deep; and a folder of the same name may have been another group. */
+static void note_id(struct cgroup *cgroup, uint64_t id)
+{
+    struct stat status;
+    if (cgroup->id == id || stat(cgroup->path, &status) < 0 || status.st_ino != id)
+        return;
+    list_remove(&cgroup->id_link);
+    cgroup->id = id;
+    list_push_front(&cgroup->cgroups->ids[id % CGROUPS_N_BUCKETS], &cgroup->id_link);
+}
+
+static struct cgroup *get_by_name(struct cgroups *cgroups, pid_t pid, uint64_t id)
 {
     char path[PATH_MAX];
     size_t mount_length;
-    const struct version *version = find_group(cgroups, pid, false, path, &mount_length);
+    const struct version *version = find_group_of(cgroups, pid, path, &mount_length);
+    if (!version)
+        return NULL;
+    cut_to_levels(path + mount_length);
+    struct cgroup *cgroup = get_by_path(cgroups, version, path, mount_length);
+    cgroups->ids_until_ms = version == &version_2 ? clock_now_ms() + IDS_MS : 0;
+    if (cgroup && version == &version_2 && id != 0)
+        note_id(cgroup, id);
+    return cgroup;
+}
+
+struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid, uint64_t id)
+{
+    struct cgroup *cgroup = id != 0 && cgroups_go_by_ids(cgroups) ? find_by_id(cgroups, id) : NULL;
+    if (!cgroup)
+        cgroup = get_by_name(cgroups, pid, id);
+    else if (cgroup->n_refs++ == 0)
+        use_again(cgroup);
     forget_old(cgroups);
-    if (version)
-        cut_to_levels(path + mount_length);
-    return version ? get_by_path(cgroups, version, path, mount_length) : NULL;
+    return cgroup;
 }
 
 struct cgroup *cgroups_get_own(struct cgroups *cgroups)
 {
-    struct cgroup *own = cgroups_get(cgroups, getpid());
+    struct cgroup *own = cgroups_get(cgroups, getpid(), 0);
     for (struct cgroup *cgroup = own; cgroup; cgroup = cgroup->parent)
         cgroup->holds_daemon = true;
     return own;

@@ -20,6 +20,7 @@
 #ifndef HAKMEMD_CGROUP_H
 #define HAKMEMD_CGROUP_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,11 +30,25 @@
 
 #define CGROUPS_N_BUCKETS 256
 
+struct version; /* cgroup.c's own */
+
+/* What a reading of /proc/PID/cgroup came to. */
+struct cgroup_finding {
+    uint64_t until_ms; /* no longer believed then */
+    const struct version *version;
+    size_t mount_length;
+    char text[512];
+    char path[PATH_MAX];
+};
+
 struct cgroups {
     const struct host *host;
     struct list buckets[CGROUPS_N_BUCKETS]; /* cgroup.link */
+    struct list ids[CGROUPS_N_BUCKETS];     /* cgroup.id_link */
+    uint64_t ids_until_ms;                  /* see cgroups_go_by_ids() */
     struct list unused;                     /* cgroup.unused_link, the longest unused first */
     unsigned n_unused;
+    struct cgroup_finding last;
 };
 
 struct cgroup;
@@ -49,8 +64,15 @@ void cgroups_init(struct cgroups *cgroups, const struct host *host);
 /* Forgets the groups that nobody refers to any more. Of one that was never initialised: nothing. */
 void cgroups_deinit(struct cgroups *cgroups);
 
-/* A reference to the group that the process is in now, or NULL: not to be known. */
-struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid);
+/*
+ * A reference to the group that the process is in now, or NULL: not to be known. `id` is the number
+ * that the kernel has just told of it (peerid.h), or 0: if it is one that was found by a reading
+ * before, /proc/PID/cgroup need not be opened, read and taken apart.
+ */
+struct cgroup *cgroups_get(struct cgroups *cgroups, pid_t pid, uint64_t id);
+/* Would such a number be of use? Not with version 1, of which the kernel tells none; so now and
+ * then a name is read all the same, to see that it is still so. */
+bool cgroups_go_by_ids(const struct cgroups *cgroups);
 /* The same of the daemon; the group and all above it are known as those that hold the daemon. */
 struct cgroup *cgroups_get_own(struct cgroups *cgroups);
 /* Accepts NULL. */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/check.h"
@@ -54,17 +53,17 @@ uint32_t client_slots_for(const struct quota_user *user)
 
 /* ---- what the next daemon is to know ---- */
 
-static void record_client(struct client *client, int ledger_fd)
+static void record_client(struct client *client)
 {
     struct store_record record = {.kind = STORE_CLIENT,
                                   .uid = client->uid,
                                   .pid = (uint32_t)client->pid,
                                   .n_slots = client->n_slots,
                                   .connected_ms = client->connected_ms};
-    if (!store_is_on(client->store) ||
-        getrandom(client->token, sizeof(client->token), 0) != sizeof(client->token))
+    if (!store_is_on(client->store) || !store_make_token(client->store, client->token))
         return;
-    int fd = fcntl(ledger_fd, F_DUPFD_CLOEXEC, 0);
+    record.inode = client->mapping->inode;
+    int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
     record.id = client->id = store_next_client_id(client->store);
     memcpy(record.token, client->token, sizeof(record.token));
     if (fd < 0 || !store_add(client->store, &client->stored, &record, fd, true))
@@ -111,7 +110,7 @@ static struct client *client_alloc(struct ledgers *ledgers, pid_t pid, uid_t uid
 }
 
 int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
-               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out)
+               uid_t uid, uint64_t cgroup_id, uint64_t daemon_epoch, struct client **client_out)
 {
     struct client *client = client_alloc(ledgers, pid, uid);
     if (!client)
@@ -128,16 +127,12 @@ int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgr
     r = -ENOMEM;
     if (!client->slots)
         goto out;
-    r = ledgers_make(ledgers, client->n_slots, daemon_epoch, &client->mapping);
+    r = ledgers_make(ledgers, client->n_slots, daemon_epoch, !client->user->has_override,
+                     &client->mapping);
     if (r < 0)
         goto out;
-    int fd = fcntl(client->mapping->fd, F_DUPFD_CLOEXEC, 0);
-    r = fd < 0 ? -errno : 0;
-    if (r < 0)
-        goto out;
-    client->cgroup = cgroups_get(cgroups, pid);
-    record_client(client, fd);
-    *ledger_fd_out = fd;
+    client->cgroup = cgroups_get(cgroups, pid, cgroup_id);
+    record_client(client);
     *client_out = client;
     return 0;
 out:
@@ -169,7 +164,7 @@ int client_adopt(struct quota *quota, struct ledgers *ledgers, struct cgroups *c
         client_free(client);
         return r < 0 ? r : -EINVAL;
     }
-    client->cgroup = cgroups_get(cgroups, client->pid);
+    client->cgroup = cgroups_get(cgroups, client->pid, 0);
     store_keep(client->store, index, &client->stored);
     *client_out = client;
     return 0;

@@ -87,12 +87,10 @@ struct client_lost {
 /* Slots of the ledger that a new client of this user gets. */
 uint32_t client_slots_for(const struct quota_user *user);
 
-/*
- * 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `ledger_fd_out` is the caller's:
- * to send and to close.
- */
+/* 0, QUOTA_EXCEEDED (quota.clients_per_user), or a negative errno. `cgroup_id` as for
+ * cgroups_get(). Its ledger is not mapped: what to send is mapping->fd. */
 int client_new(struct quota *quota, struct ledgers *ledgers, struct cgroups *cgroups, pid_t pid,
-               uid_t uid, uint64_t daemon_epoch, int *ledger_fd_out, struct client **client_out);
+               uid_t uid, uint64_t cgroup_id, uint64_t daemon_epoch, struct client **client_out);
 /*
  * An earlier daemon's client, as its record says, leasing nothing as yet; keeps its record. Borrows
  * the ledger's descriptor. 0 or a negative errno.

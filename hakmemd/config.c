@@ -359,7 +359,7 @@ static uint64_t own_limit_bytes(const struct host *host)
 {
     struct cgroups cgroups;
     cgroups_init(&cgroups, host);
-    struct cgroup *own = cgroups_get(&cgroups, getpid());
+    struct cgroup *own = cgroups_get(&cgroups, getpid(), 0);
     uint64_t limit_bytes = cgroup_limit_bytes(own);
     cgroup_unref(own);
     cgroups_deinit(&cgroups);

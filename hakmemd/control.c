@@ -163,6 +163,7 @@ void control_pool(struct control *control, struct control_reply *memory, Hakmem_
     out->host_sys = (char *)control->cgroups->host->sys;
     out->fd_limit = control->stats->fd_limit;
     out->fd_used = stats_fds_used(control->stats);
+    out->fd_ahead = control->stats->n_ahead_fds;
     out->lease_rate_bytes_per_second = pool->demand.rate_bytes;
     reply->body_case = HAKMEM__REPLY__BODY_POOL;
     reply->pool = out;

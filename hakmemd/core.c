@@ -22,7 +22,9 @@ static int init_stock(struct core *core, const struct core_settings *settings,
         r = store_init(&core->store, settings->store_after_ms, passed, core->base, &core->stats);
     if (r < 0)
         return r;
-    ledgers_init(&core->ledgers, core->workers, &core->store, &core->stats);
+    r = ledgers_init(&core->ledgers, core->workers, &core->store, core->base, &core->stats);
+    if (r < 0)
+        return r;
     if (settings->topology)
         core->topology = *settings->topology;
     else
@@ -95,6 +97,7 @@ void core_close(struct core *core)
     pool_deinit(&core->pool);
     adopt_deinit(&core->adopt);
     leases_deinit(&core->leases);
+    ledgers_deinit(&core->ledgers);
 }
 
 void core_deinit(struct core *core)

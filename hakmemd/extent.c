@@ -26,6 +26,7 @@ void extents_init(struct extents *extents, struct stats *stats, struct workers *
     extents->workers = workers;
     extents->store = store;
     extents->last_id = store_last_extent_id(store);
+    list_init(&extents->ahead);
     for (size_t i = 0; i < EXTENTS_N_BUCKETS; i++)
         list_init(&extents->buckets[i]);
 }
@@ -40,6 +41,8 @@ static void enter(struct extents *extents, struct extent *extent, uint64_t id, u
     extent->work.binding = TOPOLOGY_UNBOUND;
     list_init(&extent->link);
     list_init(&extent->age_link);
+    list_init(&extent->ahead_link);
+    extent->client_fd = -1;
     list_push_back(bucket(extents, id), &extent->hash_link);
     extents->stats->n_extents++;
 }
@@ -59,6 +62,8 @@ int extent_new(struct extents *extents, uint32_t n_slabs, enum extent_backing ba
         return r;
     }
     enter(extents, extent, ++extents->last_id, n_slabs, backing);
+    if (store_is_on(extents->store))
+        extent->inode = memfd_inode(extent->fd);
     *extent_out = extent;
     return 0;
 }
@@ -93,6 +98,7 @@ struct store_record extent_record(const struct extent *extent, enum store_kind k
     const struct topology *topology = extent->extents->topology;
     return (struct store_record){.kind = kind,
                                  .id = extent->id,
+                                 .inode = extent->inode,
                                  .uid = uid,
                                  .n_slots = extent->n_slabs,
                                  .huge_slabs = extent->huge_slabs,
@@ -159,6 +165,7 @@ void extent_change_state(struct extent *extent, enum extent_state to)
     uint64_t n_bytes = extent_bytes(extent);
 
     check_or_trap(extent_transition_is_allowed(from, to));
+    check_debug(extent->client_fd < 0 || is_in_stock(to)); /* the proof would see it */
     if (from == EXTENT_NEW && to != EXTENT_DISCARDED)
         stats->created_bytes_total += n_bytes;
     if (from != EXTENT_NEW && to == EXTENT_DISCARDED)
@@ -177,6 +184,80 @@ void extent_change_state(struct extent *extent, enum extent_state to)
         store_blank(extent->extents->store, &extent->stored);
     check_debug(stats_is_valid(stats));
 }
+
+/* ---- descriptors for clients ---- */
+
+void extent_plan_ahead(struct extent *extent)
+{
+    struct stats *stats = extent->extents->stats;
+    extent->work.client_fd = -1;
+    extent->work.opens_ahead = stats_fds_available(stats, FDS_FOR_PIDFD, 1);
+    stats->n_ahead_fds += extent->work.opens_ahead;
+}
+
+void extent_open_ahead(struct extent *extent)
+{
+    int fd;
+    if (extent->work.opens_ahead && memfd_reopen(extent->fd, &fd) == 0)
+        extent->work.client_fd = fd;
+}
+
+static int take_ahead(struct extent *extent)
+{
+    int fd = extent->client_fd;
+    if (fd < 0)
+        return -1;
+    extent->client_fd = -1;
+    list_remove(&extent->ahead_link);
+    extent->extents->n_ahead--;
+    extent->extents->stats->n_ahead_fds--;
+    return fd;
+}
+
+static void drop_ahead(struct extent *extent)
+{
+    int fd = take_ahead(extent);
+    if (fd >= 0)
+        close(fd);
+}
+
+void extent_note_ahead(struct extent *extent)
+{
+    struct extents *extents = extent->extents;
+    int fd = extent->work.client_fd;
+    if (!extent->work.opens_ahead)
+        return;
+    extent->work.opens_ahead = false;
+    extent->work.client_fd = -1;
+    if (fd < 0) { /* cancelled, or out of descriptors */
+        extents->stats->n_ahead_fds--;
+        return;
+    }
+    extent->client_fd = fd;
+    list_push_back(&extents->ahead, &extent->ahead_link);
+    /* What came into the stock first is leased last. */
+    if (++extents->n_ahead > EXTENTS_AHEAD_MAX)
+        drop_ahead(list_entry(list_first(&extents->ahead), struct extent, ahead_link));
+}
+
+/* Descriptors have become few. */
+static void give_way(struct extents *extents)
+{
+    while (extents->n_ahead > 0 && !stats_fds_available(extents->stats, FDS_FOR_PIDFD, 0))
+        drop_ahead(list_entry(list_first(&extents->ahead), struct extent, ahead_link));
+}
+
+int extent_open_for_lease(struct extent *extent, int *fd_out)
+{
+    int fd = take_ahead(extent);
+    give_way(extent->extents);
+    if (fd < 0)
+        return memfd_reopen(extent->fd, fd_out);
+    *fd_out = fd;
+    return 0;
+}
+
+/* ---- its end ---- */
 
 static void close_run(struct worker_job *job)
 {
@@ -214,6 +295,7 @@ void extent_discard(struct extent *extent)
     check_or_trap(!extent->care.in_flight);
     list_remove(&extent->link);
     list_remove(&extent->age_link);
+    drop_ahead(extent);
     discharge_ahead(extent);
     store_drop(extent->extents->store, &extent->stored);
     extent->client = NULL;

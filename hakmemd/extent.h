@@ -73,6 +73,8 @@ struct extent_work {
     uint8_t n_unmeasured; /* scrubs since */
     uint32_t n_collapsed;
     uint32_t n_misplaced; /* out: SuperSlabs whose pages are on another node than `binding` */
+    bool opens_ahead;     /* in: extent_open_ahead() */
+    int client_fd;        /* out: of that, or -1 */
     int error;
 };
 
@@ -84,7 +86,10 @@ struct extent {
     struct list hash_link; /* extents.buckets[] */
     struct extents *extents;
     uint64_t id;
-    int fd; /* D, see memfd.h */
+    int fd;                 /* D, see memfd.h */
+    uint64_t inode;         /* of it, for the store; 0: not looked up */
+    int client_fd;          /* for its next lease, STOCK and RECYCLED only; -1: not opened yet */
+    struct list ahead_link; /* extents.ahead, while there is one */
     uint32_t n_slabs;
     enum extent_state state;
     unsigned node;          /* index in topology.h: where its pages were to be made */
@@ -109,6 +114,7 @@ struct extent {
 };
 
 #define EXTENTS_N_BUCKETS 1024
+#define EXTENTS_AHEAD_MAX 32
 
 /* Every extent there is. */
 struct extents {
@@ -118,6 +124,8 @@ struct extents {
     struct store *store;             /* borrowed; may be off */
     const struct topology *topology; /* borrowed */
     uint64_t last_id;
+    struct list ahead; /* extent.ahead_link, the one opened first in front */
+    unsigned n_ahead;
     struct list buckets[EXTENTS_N_BUCKETS];
 };
 
@@ -145,6 +153,20 @@ void extent_change_state(struct extent *extent, enum extent_state to);
 /* The end of it from any state: off its list, closed on a worker (freeing many pages takes a
  * while). Uncharged at once, unless the user has much that waits to be closed: then when it is. */
 void extent_discard(struct extent *extent);
+
+/*
+ * The descriptor that a client gets, a file of its own for each lease, is opened ahead of need
+ * where that may be done on a worker, for as many of the last that came into the stock as there may
+ * be, unless descriptors are few: a look-up in /proc, for which a program would wait.
+ *
+ * Before a job is submitted, on the loop; at its end, by the worker; when it is done, on the loop.
+ */
+void extent_plan_ahead(struct extent *extent);
+void extent_open_ahead(struct extent *extent);
+void extent_note_ahead(struct extent *extent);
+/* The descriptor for a lease, which is the caller's: what was opened ahead, or another. 0 or a
+ * negative errno. */
+int extent_open_for_lease(struct extent *extent, int *fd_out);
 
 /* What the next daemon is to know of an extent: of this kind, nobody's. */
 struct store_record extent_record(const struct extent *extent, enum store_kind kind, uid_t uid);

@@ -5,7 +5,6 @@
 #include <event2/event.h>
 
 #include "common/check.h"
-#include "hakmemd/memfd.h"
 #include "hakmemd/turn.h"
 
 /* As many as one Return may bring. */
@@ -181,7 +180,7 @@ static int hand_over(struct leases *leases, struct client *client, struct extent
                      struct lease_grant *grant)
 {
     int fd;
-    int r = memfd_reopen(extent->fd, &fd);
+    int r = extent_open_for_lease(extent, &fd);
     if (r < 0) {
         extent_discard(extent);
         return LEASE_NO_MEMORY;

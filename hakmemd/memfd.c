@@ -74,6 +74,12 @@ int memfd_create_ledger(size_t n_bytes, int *fd_out)
     return 0;
 }
 
+uint64_t memfd_inode(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) < 0 ? 0 : status.st_ino;
+}
+
 int memfd_prove_exclusive(int fd)
 {
     if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0)

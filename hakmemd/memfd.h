@@ -28,6 +28,9 @@ int memfd_create_ledger(size_t n_bytes, int *fd_out);
 /* Another read-write descriptor of the same file, which is the caller's: the one to lease. */
 int memfd_reopen(int fd, int *fd_out);
 
+/* The file's number, or 0: not to be known. */
+uint64_t memfd_inode(int fd);
+
 /* 0: D is the only descriptor and mapping. MEMFD_SHARED: something else holds the file. Or a
  * negative errno. */
 int memfd_prove_exclusive(int fd);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,11 +15,8 @@
 #include <unistd.h>
 
 #include "hakmemd/clock.h"
+#include "hakmemd/peerid.h"
 #include "hakmemd/turn.h"
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
-#endif
 
 /* What is on its way to a user's peers is looked through at most so often: each look is a system
  * call for each of them. */
@@ -51,6 +49,7 @@ struct peer {
     uint64_t accepted_ms;
     struct list young_link; /* peers.young */
     bool has_answers;       /* it has been sent something, which may be unread */
+    bool is_bounded;        /* what it may leave unread: from the second answer on */
     struct request_peer who;
     struct quota_charge connection; /* its user is the peer's, too */
     struct quota_charge fd_charge;  /* for the socket */
@@ -275,22 +274,46 @@ static bool must_wait(int r)
     return r == -EAGAIN || r == -ETOOMANYREFS;
 }
 
+/* For an answer that is kept: those who lent descriptors to it may close them meanwhile. */
+static bool own_lent_fds(struct request_answer *answer)
+{
+    while (answer->n_lent_fds > 0) {
+        int fd = fcntl(answer->fds[answer->n_lent_fds - 1], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return false;
+        answer->fds[--answer->n_lent_fds] = fd;
+    }
+    return true;
+}
+
+/* What it leaves unread is the kernel's memory, at our cost: no more than the largest answer needs.
+ * (The kernel doubles what it is told.) */
+static void bound_unread(struct peer *peer)
+{
+    const int n_bytes = CONN_REPLY_MAX_BYTES / 2 + 4096;
+    (void)setsockopt(peer->socket, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
+    peer->is_bounded = true;
+}
+
 /* Sends the answer, or keeps it to be sent later. Takes its descriptors. */
 static enum step send_answer(struct peer *peer, struct request_answer *answer)
 {
     if (answer->is_protocol_error)
         note_misbehaviour(peer, "malformed or out of order");
+    /* One answer is no more than that by itself, and many a program asks for no second. */
+    if (peer->has_answers && !peer->is_bounded)
+        bound_unread(peer);
     int r = answer->n_bytes == 0 ? 0
                                  : conn_send(peer->socket, answer->packet, answer->n_bytes,
                                              answer->fds, answer->n_fds);
     peer->has_answers = true;
     if (!must_wait(r)) {
-        conn_close_fds(answer->fds, answer->n_fds);
+        request_close_fds(answer);
         return r < 0 ? drop(peer) : answer_was_sent(peer, answer->disconnect);
     }
-    peer->answer = malloc(answer->n_bytes);
+    peer->answer = own_lent_fds(answer) ? malloc(answer->n_bytes) : NULL;
     if (!peer->answer) {
-        conn_close_fds(answer->fds, answer->n_fds);
+        request_close_fds(answer);
         return drop(peer);
     }
     memcpy(peer->answer, answer->packet, answer->n_bytes);
@@ -375,6 +398,8 @@ static enum step serve(struct peer *peer, const unsigned char *packet, size_t n_
     if (brings_fds && !take_off(peer)) {
         answer = request_refuse_fds(handler, &peer->who, request);
     } else {
+        if (peer->peers->has_cgroup_ids && request_wants_cgroup_id(handler, &peer->who, request))
+            peer->who.cgroup_id = peerid_cgroup(peer->socket);
         answer = request_serve(handler, &peer->who, request);
         if (brings_fds && answer->n_fds > 0)
             quota_charge_lower(&peer->in_flight, answer->n_fds);
@@ -464,14 +489,6 @@ static void on_exit_of_peer(evutil_socket_t fd, short what, void *data)
 
 /* ---- the beginning of a peer ---- */
 
-/* 0 and a pidfd of the process that connected, which need not live any more; or a negative errno.
- */
-static int peer_pidfd(int socket, int *pidfd_out)
-{
-    socklen_t length = sizeof(*pidfd_out);
-    return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, pidfd_out, &length) < 0 ? -errno : 0;
-}
-
 /*
  * So that a connection ends with its process, whoever holds copies of its socket. Where thousands
  * are connected and descriptors become few, it is done without: then the connection ends with the
@@ -483,7 +500,7 @@ static bool watch_process(struct peer *peer)
     list_remove(&peer->young_link);
     if (!stats_fds_available(stats, FDS_FOR_PIDFD, 2))
         return true;
-    int r = peer_pidfd(peer->socket, &peer->pidfd);
+    int r = peerid_pidfd(peer->socket, &peer->pidfd);
     if (r == -ENOPROTOOPT) { /* before Linux 6.5: at once then, while the number is still its own */
         peer->pidfd = (int)syscall(SYS_pidfd_open, peer->who.pid, 0);
         r = peer->pidfd < 0 ? -errno : 0;
@@ -531,14 +548,6 @@ static void on_grown_up(evutil_socket_t fd, short what, void *data)
     turn_end();
 }
 
-/* What it leaves unread is the kernel's memory, at our cost: no more than the largest answer needs.
- * (The kernel doubles what it is told.) */
-static void bound_unread(int socket)
-{
-    const int n_bytes = CONN_REPLY_MAX_BYTES / 2 + 4096;
-    (void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
-}
-
 static void prepare_events(struct peer *peer)
 {
     struct event_base *base = peer->peers->base;
@@ -563,22 +572,10 @@ static struct peer *peer_new(struct peers *peers, int socket, const struct ucred
     list_init(&peer->in_flight_link);
     list_init(&peer->young_link);
     list_init(&peer->looking_link);
-    bound_unread(socket);
     list_push_back(&peers->list, &peer->link);
     peers->stats->n_peers++;
     prepare_events(peer);
     return peer;
-}
-
-static int charge_connection(struct peer *peer)
-{
-    struct quota_user *user;
-    int r = quota_user_ref(peer->peers->quota, peer->who.uid, &user);
-    if (r < 0)
-        return r;
-    r = quota_charge(&peer->connection, user, QUOTA_CONNECTIONS, 1);
-    quota_user_unref(user);
-    return r;
 }
 
 /* Whoever may give the daemon orders gets through, whatever else its programs hold. */
@@ -604,41 +601,30 @@ void peer_accept(struct peers *peers, int socket)
         return;
     }
     peers->stats->connections_total++;
-    int r = charge_connection(peer);
-    bool has_connection = r == 0;
-    if (r == 0)
-        r = charge_fd(peer);
-    if (r == QUOTA_EXCEEDED) {
-        send_answer(peer, request_refuse_connection(peers->handler, has_connection));
-        return;
-    }
+    struct quota_user *user;
+    int r = quota_user_ref(peers->quota, peer->who.uid, &user);
     if (r < 0) {
         disconnect(peer);
         return;
     }
-    /* Connecting is work, too, and must not be a way around the user's rate. */
-    quota_rate_debit(&peer->connection.user->rate, limits_of(peer).requests_per_user,
-                     clock_now_ns());
+    /* Connecting is work, too, and must not be a way around the user's rate; nor must to be
+     * refused. */
+    quota_rate_debit(&user->rate, quota_user_limits(user).requests_per_user, clock_now_ns());
+    r = quota_charge(&peer->connection, user, QUOTA_CONNECTIONS, 1);
+    quota_user_unref(user);
+    bool has_connection = r == 0;
+    if (r == 0)
+        r = charge_fd(peer);
+    if (r != 0) { /* QUOTA_EXCEEDED */
+        send_answer(peer, request_refuse_connection(peers->handler, has_connection));
+        return;
+    }
     list_push_back(&peers->young, &peer->young_link);
     if (peers->young_event)
         schedule_young(peers);
     else
         watch_process(peer); /* one that is gone already is seen to be by its socket */
     run(peer);
-}
-
-/* Does the kernel tell a connection's process from a later one of the same number? */
-static bool has_peer_pidfds(void)
-{
-    int ends[2], pidfd;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return false;
-    bool has = peer_pidfd(ends[0], &pidfd) == 0;
-    if (has)
-        close(pidfd);
-    close(ends[0]);
-    close(ends[1]);
-    return has;
 }
 
 void peers_init(struct peers *peers, const struct peer_settings *settings, struct event_base *base,
@@ -656,7 +642,8 @@ void peers_init(struct peers *peers, const struct peer_settings *settings, struc
     list_init(&peers->looking);
     leases->reclaim->on_round = on_round;
     leases->reclaim->on_round_data = peers;
-    if (has_peer_pidfds())
+    peers->has_cgroup_ids = peerid_has_cgroups();
+    if (peerid_has_pidfds()) /* and so tells its process from a later one of the same number */
         peers->young_event = evtimer_new(base, on_grown_up, peers);
 }
 

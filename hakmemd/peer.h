@@ -37,6 +37,7 @@ struct peers {
     struct list list;          /* peer.link */
     struct list looking;       /* peer.looking_link: they wait for a round of reclaim's */
     struct list young;         /* peer.young_link: not watched by a pidfd yet, the oldest first */
+    bool has_cgroup_ids;       /* the kernel tells them (peerid.h) */
     struct event *young_event; /* pending while there are some; NULL: all are watched at once */
     struct log_limit misbehaviour;
 };

@@ -282,6 +282,7 @@ static void prewarm_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
     struct pool *pool = extent->work.owner;
+    extent_note_ahead(extent);
     pool->n_jobs--;
     pool->n_warming[extent->node][extent_order(extent->n_slabs)]--;
     pool->warming_bytes -= extent_bytes(extent);
@@ -347,6 +348,7 @@ static bool begin_prewarm(struct pool *pool, unsigned node, unsigned order)
     extent->node = node;
     extent->work.owner = pool;
     extent->work.binding = topology_binding(pool->topology, node);
+    extent_plan_ahead(extent);
     extent->work.job.run = prewarm_run;
     extent->work.job.done = prewarm_done;
     workers_submit(pool->workers, &extent->work.job, WORKER_BACKGROUND);

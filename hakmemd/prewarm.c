@@ -252,4 +252,6 @@ void prewarm_run(struct worker_job *job)
     if (work->error == 0)
         work->n_misplaced = count_misplaced(&mapping, work->binding);
     memfd_unmap(&mapping);
+    if (work->error == 0)
+        extent_open_ahead(extent);
 }

@@ -73,6 +73,13 @@ bool request_may_send_fds(const Hakmem__Request *request)
            request->body_case == HAKMEM__REQUEST__BODY_LEASE;
 }
 
+bool request_wants_cgroup_id(const struct request_handler *handler, const struct request_peer *peer,
+                             const Hakmem__Request *request)
+{
+    return request && request->body_case == HAKMEM__REQUEST__BODY_HELLO && !peer->client &&
+           cgroups_go_by_ids(handler->control->cgroups);
+}
+
 bool request_answer_is_large(const Hakmem__Request *request)
 {
     return request->body_case == HAKMEM__REQUEST__BODY_CLIENTS ||
@@ -172,11 +179,11 @@ static struct client *make_client(struct request_call *call)
 {
     struct control *control = call->handler->control;
     struct client *client;
-    int ledger_fd;
     int r = stats_fds_available(control->stats, FDS_FOR_PEER, 2) ? 0 : -EMFILE;
     if (r == 0)
         r = client_new(control->quota, control->ledgers, control->cgroups, call->peer->pid,
-                       call->peer->uid, call->handler->daemon_epoch, &ledger_fd, &client);
+                       call->peer->uid, call->peer->cgroup_id, call->handler->daemon_epoch,
+                       &client);
     if (r == QUOTA_EXCEEDED) {
         control->stats->denied_quota_total++;
         refuse(call, HAKMEM__ERROR_CODE__ERROR_QUOTA, "the user has as many clients as it may",
@@ -191,7 +198,8 @@ static struct client *make_client(struct request_call *call)
     lease_add_client(control->leases, client);
     if (!stats_fds_available(control->stats, FDS_FOR_PIDFD, 0))
         ledgers_map_soon(client->mapping); /* and closed */
-    call->answer->fds[call->answer->n_fds++] = ledger_fd;
+    call->answer->fds[call->answer->n_fds++] = client->mapping->fd;
+    call->answer->n_lent_fds = call->answer->n_fds;
     return client;
 }
 
@@ -445,6 +453,7 @@ static struct request_answer *begin_answer(struct request_handler *handler)
     struct request_answer *answer = &handler->answer;
     answer->n_bytes = 0;
     answer->n_fds = 0;
+    answer->n_lent_fds = 0;
     answer->disconnect = false;
     answer->is_protocol_error = false;
     return answer;
@@ -478,6 +487,11 @@ struct request_answer *request_serve(struct request_handler *handler, struct req
     }
     pack_answer(&call);
     return call.answer;
+}
+
+void request_close_fds(struct request_answer *answer)
+{
+    conn_close_fds(answer->fds + answer->n_lent_fds, answer->n_fds - answer->n_lent_fds);
 }
 
 struct request_answer *request_refuse_fds(struct request_handler *handler,

@@ -23,14 +23,16 @@ struct request_peer {
     uid_t uid;
     struct client *client; /* since Hello; the peer's to end */
     size_t max_fds;        /* of the next answer; at least 1 if request_may_send_fds() */
+    uint64_t cgroup_id;    /* see request_wants_cgroup_id(); 0: not known */
 };
 
 struct request_answer {
     unsigned char packet[CONN_REPLY_MAX_BYTES];
     size_t n_bytes;
-    int fds[CONN_MAX_FDS]; /* whoever sends the answer closes them */
+    int fds[CONN_MAX_FDS]; /* whoever sends the answer closes them, by request_close_fds() */
     size_t n_fds;
-    bool disconnect; /* after sending it */
+    size_t n_lent_fds; /* the first so many are others', who keep them until the loop goes on */
+    bool disconnect;   /* after sending it */
     bool is_protocol_error;
 };
 
@@ -56,6 +58,10 @@ Hakmem__Request *request_parse(struct request_handler *handler, const void *pack
 /* May its answer carry descriptors? Then it waits until the last ones have been read. */
 bool request_may_send_fds(const Hakmem__Request *request);
 
+/* Would the number of the peer's control group (peerid.h) save the reading of its name? */
+bool request_wants_cgroup_id(const struct request_handler *handler, const struct request_peer *peer,
+                             const Hakmem__Request *request);
+
 /* May its answer be of tens of KiB? Then it waits likewise. */
 bool request_answer_is_large(const Hakmem__Request *request);
 
@@ -70,6 +76,9 @@ bool request_is_ready(const struct request_handler *handler, unsigned round);
 /* Serves it (NULL: a malformed one). The answer is the handler's own, valid until the next call. */
 struct request_answer *request_serve(struct request_handler *handler, struct request_peer *peer,
                                      const Hakmem__Request *request);
+
+/* Once it is sent: closes what is the answer's own. */
+void request_close_fds(struct request_answer *answer);
 
 /* The answer instead, to a request that may bring descriptors: too many are on their way to the
  * user already. */

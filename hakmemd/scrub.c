@@ -95,31 +95,40 @@ static bool is_simple(struct extent *extent)
            work->n_unmeasured < UNMEASURED_MAX;
 }
 
-void scrub_run(struct worker_job *job)
+static int scrub(struct extent *extent)
 {
-    struct extent_work *work = list_entry(job, struct extent_work, job);
-    struct extent *extent = list_entry(work, struct extent, work);
+    struct extent_work *work = &extent->work;
     struct memfd_mapping mapping;
 
     work->n_collapsed = 0;
     if (is_simple(extent)) {
         work->n_unmeasured++;
-        work->error = memfd_clear(extent->fd, extent->n_slabs);
-        return;
+        return memfd_clear(extent->fd, extent->n_slabs);
     }
     work->n_unmeasured = 0;
-    work->error = memfd_map(extent->fd, extent->n_slabs, &mapping);
-    if (work->error < 0)
-        return;
+    int r = memfd_map(extent->fd, extent->n_slabs, &mapping);
+    if (r < 0)
+        return r;
     prewarm_bind(work->binding);
-    work->error = clear_and_fill(extent, &mapping);
+    r = clear_and_fill(extent, &mapping);
     memfd_unmap(&mapping);
+    return r;
+}
+
+void scrub_run(struct worker_job *job)
+{
+    struct extent_work *work = list_entry(job, struct extent_work, job);
+    struct extent *extent = list_entry(work, struct extent, work);
+    work->error = scrub(extent);
+    if (work->error == 0)
+        extent_open_ahead(extent);
 }
 
 static void scrub_done(struct worker_job *job)
 {
     struct extent *extent = list_entry(job, struct extent, work.job);
     struct scrub *scrub = extent->work.owner;
+    extent_note_ahead(extent);
     if (extent->work.error < 0) {
         static struct log_limit limit;
         uint64_t n_suppressed;
@@ -170,6 +179,7 @@ static void begin_scrub(struct scrub *scrub, struct extent *extent)
     work->binding = topology_binding(scrub->pool->topology, extent->node);
     cgroup_take(scrub->pool->cgroup, missing_bytes(extent));
     work->owner = scrub;
+    extent_plan_ahead(extent);
     work->job.run = scrub_run;
     work->job.done = scrub_done;
     workers_submit(scrub->workers, &work->job, WORKER_URGENT);

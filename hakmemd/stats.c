@@ -17,7 +17,7 @@ bool stats_is_valid(const struct stats *stats)
 uint64_t stats_fds_used(const struct stats *stats)
 {
     return FDS_OWN + stats->n_extents + stats->n_waiting + stats->n_detached + stats->n_peers +
-           stats->n_pidfds + stats->n_ledger_fds;
+           stats->n_pidfds + stats->n_ledger_fds + stats->n_ahead_fds;
 }
 
 /* Those in use, and those that are kept from this purpose. */

@@ -53,6 +53,7 @@ struct stats {
     uint64_t n_pidfds;     /* peers' */
     uint64_t n_extents;    /* descriptors held for them */
     uint64_t n_ledger_fds; /* of clients whose ledger is not mapped yet */
+    uint64_t n_ahead_fds;  /* opened ahead of need: to be sent to whoever comes next */
     uint64_t n_waiting;    /* descriptors held until the service manager has them */
     uint64_t fd_limit;
 };

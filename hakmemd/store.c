@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -404,6 +405,19 @@ void store_finish_adoption(struct store *store)
 
 /* ---- what is done at work ---- */
 
+bool store_make_token(struct store *store, unsigned char token[STORE_TOKEN_BYTES])
+{
+    if (store->n_tokens == 0) {
+        if (getrandom(store->tokens, sizeof(store->tokens), 0) != sizeof(store->tokens))
+            return false;
+        store->n_tokens = STORE_N_TOKENS;
+    }
+    unsigned char *from = store->tokens[--store->n_tokens];
+    memcpy(token, from, STORE_TOKEN_BYTES);
+    memset(from, 0, STORE_TOKEN_BYTES);
+    return true;
+}
+
 uint64_t store_next_client_id(struct store *store)
 {
     return ++store->table->head.last_client_id;
@@ -436,16 +450,16 @@ static void write_record(struct store *store, uint32_t index, const struct store
 bool store_add(struct store *store, struct store_entry *entry, const struct store_record *record,
                int fd, bool owns_fd)
 {
-    struct stat status;
     if (!store_is_on(store))
         goto refused;
     check_or_trap(entry->index == 0);
-    if (store->n_free == 0 || fstat(fd, &status) < 0) {
+    struct store_record whole = *record;
+    if (whole.inode == 0)
+        whole.inode = memfd_inode(fd);
+    if (store->n_free == 0 || whole.inode == 0) {
         store->stats->store_errors_total++;
         goto refused;
     }
-    struct store_record whole = *record;
-    whole.inode = status.st_ino;
     *entry = (struct store_entry){.index = store->free[--store->n_free],
                                   .fd = fd,
                                   .owns_fd = owns_fd,

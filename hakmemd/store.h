@@ -69,6 +69,8 @@ struct store_entry {
     uint64_t due_ms;
 };
 
+#define STORE_N_TOKENS 16
+
 struct store {
     struct stats *stats;
     bool is_on;
@@ -83,6 +85,8 @@ struct store {
     uint32_t n_free;
     uint32_t *removals; /* a ring: names that the manager is to be told to drop */
     uint32_t first_removal, n_removals;
+    unsigned char tokens[STORE_N_TOKENS][STORE_TOKEN_BYTES]; /* random, and not used yet: */
+    unsigned n_tokens;
     int *passed; /* by index, until store_finish_adoption(): what the manager has passed to us */
 };
 
@@ -124,9 +128,13 @@ static inline bool store_is_on(const struct store *store)
 uint64_t store_next_client_id(struct store *store);
 uint64_t store_last_extent_id(const struct store *store);
 
+/* Random bytes that nobody can guess. False: there are none. */
+bool store_make_token(struct store *store, unsigned char token[STORE_TOKEN_BYTES]);
+
 /*
  * Records it, and sends its descriptor when it is due: owned by the store and closed then, or
- * borrowed until store_drop(). False: the store is off, or the table is full (counted).
+ * borrowed until store_drop(). The descriptor's inode is looked up if the record does not say it.
+ * False: the store is off, or the table is full (counted).
  */
 bool store_add(struct store *store, struct store_entry *entry, const struct store_record *record,
                int fd, bool owns_fd);

@@ -59,7 +59,7 @@ struct workers {
     struct list queues[WORKER_N_URGENCIES];
 
     struct list to_be_done; /* taken from `finished`; the loop's */
-    int done_fd;            /* eventfd: `finished` is not empty */
+    int done_fd;            /* eventfd: written when `finished` ceases to be empty */
     struct event *done_event;
     unsigned n_threads;
     struct worker threads[N_THREADS_MAX];
@@ -147,7 +147,7 @@ static void finish(struct workers *workers, struct worker_job *job)
     uint64_t one = 1;
     if (!push(&workers->finished, job))
         return; /* whoever came first tells */
-    /* Cannot fail but by a full counter, which is readable, too. */
+    /* Cannot fail but by a full counter, some centuries from now. */
     ssize_t n = write(workers->done_fd, &one, sizeof(one));
     (void)n;
 }
@@ -221,10 +221,8 @@ static bool call_done(struct workers *workers, size_t n_max)
 
 static void on_done(evutil_socket_t fd, short what, void *data)
 {
+    (void)fd;
     (void)what;
-    uint64_t count;
-    ssize_t n = read(fd, &count, sizeof(count));
-    (void)n;
     struct workers *workers = data;
     turn_begin();
     if (call_done(workers, DONE_A_TURN))
@@ -268,7 +266,9 @@ int workers_new(struct event_base *base, unsigned n_threads, struct workers **wo
         r = -errno;
         goto out;
     }
-    workers->done_event = event_new(base, workers->done_fd, EV_READ | EV_PERSIST, on_done, workers);
+    /* Each write is an event of its own: nobody need read what they come to. */
+    workers->done_event =
+        event_new(base, workers->done_fd, EV_READ | EV_ET | EV_PERSIST, on_done, workers);
     if (!workers->done_event || event_add(workers->done_event, NULL) < 0)
         goto out;
     r = start_threads(workers);

@@ -21,11 +21,9 @@ struct scribbler {
 
 static void join(struct daemon *d, struct scribbler *s, uid_t uid)
 {
-    int fd;
-    int r = client_new(&d->core.quota, &d->core.ledgers, &d->core.cgroups, getpid(), uid, 1, &fd,
+    int r = client_new(&d->core.quota, &d->core.ledgers, &d->core.cgroups, getpid(), uid, 0, 1,
                        &s->peer.client);
     check_or_trap(r == 0);
-    close(fd);
     lease_add_client(&d->core.leases, s->peer.client);
 }
 

@@ -37,7 +37,7 @@ static void check_answer(struct request_answer *answer, struct asked *asked)
             asked->ids[asked->n_ids++ % N_IDS] = extents[i]->id;
         }
     }
-    conn_close_fds(answer->fds, answer->n_fds);
+    request_close_fds(answer);
 }
 
 /* A message with fields from the input. 0: not packable. */

@@ -119,7 +119,7 @@ static void settle(struct client *control)
 /* The daemon's descriptors but for those of its stock, which follows demand. */
 static int count_fds(struct client *control)
 {
-    uint64_t n_stock = client_count_stock(control);
+    uint64_t n_stock = client_count_stock_fds(control);
     return daemon_n_fds(&attack_daemon) - (int)n_stock;
 }
 

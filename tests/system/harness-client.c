@@ -284,7 +284,7 @@ Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes)
     return code;
 }
 
-uint64_t client_count_stock(struct client *client)
+uint64_t client_count_stock_fds(struct client *client)
 {
     Hakmem__PoolQuery query = HAKMEM__POOL_QUERY__INIT;
     Hakmem__Request request = HAKMEM__REQUEST__INIT;
@@ -300,7 +300,7 @@ uint64_t client_count_stock(struct client *client)
     require(reply != NULL);
     for (size_t i = 0; i < reply->pool->n_orders; i++)
         n += reply->pool->orders[i]->n_extents + reply->pool->orders[i]->n_recycled;
-    return n;
+    return n + reply->pool->fd_ahead;
 }
 
 void client_begin(struct client *client, const struct daemon *daemon, struct lease *lease)

@@ -76,8 +76,9 @@ Hakmem__ErrorCode client_set_user_quota(struct client *client, const char *key, 
                                         uid_t uid);
 Hakmem__ErrorCode client_trim(struct client *client, uint64_t *released_bytes);
 
-/* Extents in stock now, fresh and recycled: a descriptor of the daemon's each. */
-uint64_t client_count_stock(struct client *client);
+/* Descriptors of the daemon's that its stock has now: one of each extent, fresh and recycled, and
+ * what is opened ahead. */
+uint64_t client_count_stock_fds(struct client *client);
 
 /* client_connect() and client_hello(), which must be granted exactly one extent of one SuperSlab,
  * mapped. */

@@ -19,6 +19,7 @@
 static char folder[32], socket_path[64];
 static struct server_settings settings;
 static pid_t daemon_pid;
+static void (*become_daemon)(void); /* called in the daemon's process, if set */
 
 /* ---- the daemon ---- */
 
@@ -39,6 +40,8 @@ static inline void start_daemon(void)
     daemon_pid = fork();
     if (daemon_pid == 0) {
         struct server *server;
+        if (become_daemon)
+            become_daemon();
         if (server_new(&settings, reload, NULL, &server) < 0)
             _exit(3);
         if (write(ready[1], &byte, 1) != 1)
@@ -66,6 +69,7 @@ static inline int setup(void **state)
     settings.pool.max_bytes = 64 * MIB;
     settings.idle_ms = 20;
     settings.log_level = LOG_LEVEL_ERROR;
+    become_daemon = NULL;
     return 0;
 }
 

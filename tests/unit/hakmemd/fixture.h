@@ -76,6 +76,7 @@ static inline void fixture_free(struct fixture *f)
     assert_true(stats_is_valid(&f->stats));
     assert_int_equal(f->stats.created_bytes_total, f->stats.discarded_bytes_total);
     assert_int_equal(f->stats.n_extents, 0);
+    assert_int_equal(f->stats.n_ahead_fds, 0);
     event_base_free(f->base);
     free(f);
 }
@@ -112,13 +113,12 @@ struct fixture_client {
 static inline struct fixture_client fixture_client_new(struct fixture *f, uid_t uid)
 {
     struct fixture_client c;
-    int fd;
     assert_int_equal(
-        client_new(&f->quota, &f->ledgers, &f->cgroups, getpid(), uid, 1, &fd, &c.client), 0);
+        client_new(&f->quota, &f->ledgers, &f->cgroups, getpid(), uid, 0, 1, &c.client), 0);
     c.ledger_bytes = ledger_bytes(c.client->n_slots);
-    c.ledger = mmap(NULL, c.ledger_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    c.ledger =
+        mmap(NULL, c.ledger_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c.client->mapping->fd, 0);
     assert_ptr_not_equal(c.ledger, MAP_FAILED);
-    close(fd);
     lease_add_client(&f->leases, c.client);
     return c;
 }

@@ -1,5 +1,5 @@
-/* What a daemon's successor knows of the extents that it takes over: of which NUMA node they are.
- * (The rest: tests/system/test-adopt.c, with whole daemons.) */
+/* What a daemon's successor knows of the extents that it takes over: of which NUMA node they are;
+ * and whose they are among many. (The rest: tests/system/test-adopt.c, with whole daemons.) */
 #include "fixture.h"
 
 #include <stdio.h>
@@ -161,11 +161,131 @@ static void test_nodes_that_are_gone(void **state)
     take_over(&one_node, (const unsigned[]){0, 0});
 }
 
+/* ---- many processes ---- */
+
+#define N_PROCESSES 20
+#define USER_A      20001
+#define USER_B      20002
+
+struct known_client {
+    pid_t pid;
+    uid_t uid;
+    uint64_t id;
+    unsigned char token[STORE_TOKEN_BYTES];
+};
+
+/* Nobody is told what another is, though they are made many at a time. */
+static void expect_tokens_of_their_own(const struct known_client *known, size_t n)
+{
+    static const unsigned char zeros[STORE_TOKEN_BYTES];
+    for (size_t i = 0; i < n; i++) {
+        assert_memory_not_equal(known[i].token, zeros, STORE_TOKEN_BYTES);
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(known[i].token, known[k].token, STORE_TOKEN_BYTES);
+    }
+}
+
+static pid_t start_process(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(120); /* should the test fail before it ends us */
+        for (;;)
+            pause();
+    }
+    assert_true(child > 0);
+    return child;
+}
+
+static struct client *new_client(struct fixture *f, pid_t pid, uid_t uid)
+{
+    struct client *client;
+    assert_int_equal(client_new(&f->quota, &f->ledgers, &f->cgroups, pid, uid, 0, 1, &client), 0);
+    lease_add_client(&f->leases, client);
+    return client;
+}
+
+static struct client *claim(struct fixture *f, const struct known_client *known, pid_t pid,
+                            uid_t uid)
+{
+    return adopt_reattach(&f->adopt, known->id, known->token, sizeof(known->token), pid, uid);
+}
+
+static void end_at_once(struct fixture *f, struct client *client)
+{
+    client->on_quiet_data = f;
+    client_end(client, fixture_on_quiet);
+}
+
+/* Each process has a client of either user, and every other one does not come back, but begins
+ * anew, as one of them. */
+static void test_each_finds_its_own(void **state)
+{
+    (void)state;
+    struct manager manager;
+    struct store_passed passed = {0};
+    struct known_client known[N_PROCESSES][2];
+    struct client *clients[N_PROCESSES][2];
+    manager_init(&manager);
+    struct fixture *f = begin(&one_node, &passed);
+    for (unsigned i = 0; i < N_PROCESSES; i++) {
+        pid_t pid = start_process();
+        for (unsigned k = 0; k < 2; k++) {
+            struct client *client = clients[i][k] = new_client(f, pid, k ? USER_B : USER_A);
+            known[i][k] = (struct known_client){.pid = pid, .uid = client->uid, .id = client->id};
+            memcpy(known[i][k].token, client->token, sizeof(client->token));
+        }
+    }
+    assert_true(N_PROCESSES * 2 > 2 * STORE_N_TOKENS);
+    expect_tokens_of_their_own(known[0], N_PROCESSES * 2);
+    fixture_wait(f, (manager_read(&manager), list_is_empty(&f->store.waiting)));
+    store_freeze(&f->store);
+    for (unsigned i = 0; i < N_PROCESSES * 2; i++)
+        end_at_once(f, clients[i / 2][i % 2]);
+    fixture_free(f);
+    manager_read(&manager);
+
+    manager_pass(&manager, &passed);
+    f = begin(&one_node, &passed);
+    uint64_t n = 2 * N_PROCESSES;
+    assert_int_equal(f->stats.n_detached, n);
+    for (unsigned i = 0; i < N_PROCESSES; i++) {
+        const struct known_client *own = known[i], *next = known[(i + 1) % N_PROCESSES];
+        assert_null(claim(f, &own[0], next[0].pid, USER_A));
+        assert_null(claim(f, &own[0], own[0].pid, USER_B));
+        assert_int_equal(f->stats.n_detached, n);
+        struct client *client = NULL;
+        if (i % 2 == 0) {
+            client = claim(f, &own[0], own[0].pid, USER_A);
+            assert_non_null(client);
+            assert_int_equal(client->id, own[0].id);
+        } else {
+            adopt_forget(&f->adopt, own[0].pid, USER_A);
+        }
+        assert_int_equal(f->stats.n_detached, n - 1);
+        assert_null(claim(f, &own[0], own[0].pid, USER_A));
+        if (client)
+            end_at_once(f, client);
+        /* The other user's is left, until its process ends. */
+        kill(own[1].pid, SIGKILL);
+        waitpid(own[1].pid, NULL, 0);
+        fixture_wait(f, f->stats.n_detached == n - 2);
+        assert_null(claim(f, &own[1], own[1].pid, USER_B));
+        n -= 2;
+    }
+    fixture_wait(f, f->leases.n_clients == 0);
+    fixture_free(f);
+    for (size_t i = 0; i < manager.n; i++)
+        free(manager.names[i]);
+    manager_deinit(&manager);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nodes_are_kept),
         cmocka_unit_test(test_nodes_that_are_gone),
+        cmocka_unit_test(test_each_finds_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

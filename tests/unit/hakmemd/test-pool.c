@@ -6,6 +6,7 @@
 #include "fixture.h"
 
 #include <semaphore.h>
+#include <sys/stat.h>
 
 #include "hakmemd/prewarm.h"
 #include "hakmemd/turn.h"
@@ -606,6 +607,114 @@ static void test_prewarm_measures(void **state)
     fixture_free(f);
 }
 
+/* ---- descriptors that are opened ahead ---- */
+
+static struct extent *first_of(struct list *shelf)
+{
+    assert_false(list_is_empty(shelf));
+    return list_entry(shelf->next, struct extent, link);
+}
+
+/* Each lease has a file of its own, whoever opened it when: what was done to the one before is not
+ * to be seen in it, and the proof holds. */
+static void test_opened_ahead(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(16 * MIB, 64 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    fixture_wait(f, is_settled(f) && f->ledgers.n_ready == LEDGERS_READY_MAX);
+    uint64_t n_fresh = f->stats.n_extents;
+    assert_int_equal(f->extents.n_ahead, n_fresh);
+    assert_int_equal(f->stats.n_ahead_fds, n_fresh + LEDGERS_READY_MAX);
+    struct extent *extent = first_of(&f->pool.fresh[0][0]);
+    for (int round = 0; round < 3; round++) {
+        struct stat own, theirs;
+        int ahead = extent->client_fd;
+        assert_true(ahead >= 0);
+        assert_int_equal(fstat(extent->fd, &own), 0);
+        assert_int_equal(fstat(ahead, &theirs), 0);
+        assert_int_equal(own.st_ino, theirs.st_ino);
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        assert_ptr_equal(grants[0].extent, extent);
+        assert_int_equal(grants[0].fd, ahead);
+        assert_int_equal(extent->client_fd, -1);
+        assert_int_equal(lseek(ahead, 0, SEEK_CUR), 0);
+        assert_int_equal(fcntl(ahead, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK), O_RDWR);
+        assert_int_equal(fcntl(ahead, F_GETFD), FD_CLOEXEC);
+        assert_int_equal(lseek(ahead, 4096, SEEK_SET), 4096);
+        assert_int_equal(fcntl(ahead, F_SETFL, O_APPEND | O_NONBLOCK), 0);
+        off_t offset = lseek(extent->fd, 0, SEEK_CUR);
+        assert_int_not_equal(offset, 4096);
+        assert_int_equal(memfd_prove_exclusive(extent->fd), MEMFD_SHARED);
+        close_grants();
+        assert_int_equal(memfd_prove_exclusive(extent->fd), 0);
+        assert_true(lease_return(&f->leases, c.client, extent->id));
+        fixture_wait(f, extent->state == EXTENT_RECYCLED);
+    }
+    pool_trim(&f->pool); /* what is discarded leaves none behind */
+    fixture_wait(f, f->extents.n_ahead == f->stats.n_extents && f->pool.recycled_bytes == 0);
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+/* Of a large stock it is the last that came into it, which are the first to leave. */
+static void test_opened_ahead_are_few(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(0, 512 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    uint64_t ids[EXTENTS_AHEAD_MAX + 8];
+    const size_t n = EXTENTS_AHEAD_MAX + 8;
+    pool_ask(&f->pool, 256 * MIB); /* so that what comes back is kept */
+    fixture_wait(f, f->pool.fresh_bytes > 200 * MIB && f->pool.n_jobs == 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        ids[i] = grants[0].extent->id;
+        close_grants();
+    }
+    pool_set_mode(&f->pool, POOL_NO_WARM); /* nothing else comes into the stock */
+    fixture_wait(f, f->pool.n_jobs == 0);
+    for (size_t i = 0; i < n; i++) {
+        struct extent *extent = extent_find(&f->extents, ids[i]);
+        assert_true(lease_return(&f->leases, c.client, ids[i]));
+        fixture_wait(f, extent->state == EXTENT_RECYCLED);
+        assert_true(extent->client_fd >= 0);
+        assert_true(f->extents.n_ahead <= EXTENTS_AHEAD_MAX);
+    }
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(extent_find(&f->extents, ids[i])->client_fd >= 0, i >= 8);
+    /* All the same they can all be leased. */
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(lease(f, &c, 1, 1), 0);
+        close_grants();
+    }
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
+/* Where descriptors are few none is opened ahead, and those that are give way. */
+static void test_opened_ahead_give_way(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(16 * MIB, 64 * MIB, 60000, 60000);
+    struct fixture_client c = fixture_client_new(f, 1);
+    fixture_wait(f, is_settled(f) && f->ledgers.n_ready == LEDGERS_READY_MAX);
+    assert_true(f->extents.n_ahead > 2);
+    f->stats.fd_limit = 200; /* stats.c: 40 its own, 48 in reserve, 125 of comfort */
+    assert_int_equal(lease(f, &c, 1, 1), 0);
+    assert_int_equal(f->extents.n_ahead, 0);
+    uint64_t id = grants[0].extent->id;
+    close_grants();
+    assert_true(lease_return(&f->leases, c.client, id));
+    fixture_wait(f, extent_find(&f->extents, id)->state == EXTENT_RECYCLED);
+    assert_int_equal(f->extents.n_ahead, 0);
+    assert_int_equal(f->stats.n_ahead_fds, LEDGERS_READY_MAX);
+    assert_int_equal(lease(f, &c, 1, 1), 0);
+    close_grants();
+    fixture_client_end(f, &c);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -630,6 +739,9 @@ int main(void)
         cmocka_unit_test(test_does_not_swing),
         cmocka_unit_test(test_trim_in_slices),
         cmocka_unit_test(test_prewarm_measures),
+        cmocka_unit_test(test_opened_ahead),
+        cmocka_unit_test(test_opened_ahead_are_few),
+        cmocka_unit_test(test_opened_ahead_give_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "daemon.h"
 
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 static void test_hello_and_lease(void **state)
 {
@@ -250,6 +251,132 @@ static void test_rate(void **state)
     close(fd);
 }
 
+/* Connections beyond what the user may have are paid for by its others. */
+static void test_refused_connections_count(void **state)
+{
+    (void)state;
+    unsigned char ping[CONN_REQUEST_MAX_BYTES];
+    size_t n_ping_bytes, n_connected = 0;
+    int others[128];
+    settings.quota.defaults.clients_per_user = 0; /* 64 connections for control are left */
+    settings.quota.defaults.requests_per_user = 100;
+    start_daemon();
+    int first = dial();
+    assert_int_equal(wire_pack_request(make_ping(), ping, sizeof(ping), &n_ping_bytes), 0);
+    for (bool is_refused = false; !is_refused; n_connected++) {
+        int fd = others[n_connected] = dial();
+        /* Refused: an error, or the daemon has hung up before it was asked. */
+        (void)conn_send(fd, ping, n_ping_bytes, NULL, 0);
+        Hakmem__Reply *reply = receive(fd);
+        is_refused = !reply || reply->body_case == HAKMEM__REPLY__BODY_ERROR;
+        assert_true(n_connected < 100);
+    }
+    /* So far they were less than two seconds may bring: nobody has had to wait. */
+    assert_int_equal(stats_by(first)->throttled_total, 0);
+    for (int i = 0; i < 600; i++) {
+        int fd = dial();
+        expect_error(receive(fd), HAKMEM__ERROR_CODE__ERROR_QUOTA);
+        close(fd);
+    }
+    assert_true(stats_by(first)->throttled_total > 0);
+    for (size_t i = 0; i < n_connected; i++)
+        close(others[i]);
+    close(first);
+}
+
+/* ---- an answer that cannot be sent at once ---- */
+
+#define NOBODY          54321
+#define DAEMON_N_FDS    300
+#define FILLER_N_FDS    1024
+#define FILLING_PACKETS (DAEMON_N_FDS / CONN_MAX_FDS + 1)
+
+static void become_nobody_of_few_fds(void)
+{
+    struct rlimit limit = {DAEMON_N_FDS, DAEMON_N_FDS};
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || setuid(NOBODY) < 0)
+        _exit(6);
+}
+
+/* Has more descriptors on their way than the kernel lets the daemon's user send any, until it ends.
+ */
+static pid_t start_filler(void)
+{
+    int ready[2];
+    char byte = 0;
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {FILLER_N_FDS, FILLER_N_FDS};
+        int ends[2], sent[CONN_MAX_FDS];
+        for (size_t i = 0; i < CONN_MAX_FDS; i++)
+            sent[i] = STDERR_FILENO;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || setuid(NOBODY) < 0 ||
+            socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) < 0)
+            _exit(1);
+        for (int i = 0; i < FILLING_PACKETS; i++)
+            if (conn_send(ends[0], "", 1, sent, CONN_MAX_FDS) < 0)
+                _exit(2);
+        if (write(ready[1], &byte, 1) != 1)
+            _exit(3);
+        alarm(60); /* should the test fail before it ends us */
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return child;
+}
+
+static bool daemon_maps_a_ledger(void)
+{
+    char path[64], line[512];
+    bool does = false;
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)daemon_pid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file))
+        does |= strstr(line, "hakmem-ledger") != NULL;
+    fclose(file);
+    return does;
+}
+
+/* A Hello's answer that waits brings the ledger when it comes, though the daemon has mapped it
+ * meanwhile and closed its file. */
+static void test_ledger_that_waits(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chmod(folder, 0777), 0);
+    become_daemon = become_nobody_of_few_fds;
+    start_daemon();
+    pid_t filler = start_filler();
+    int fd = dial();
+    send_request(fd, make_hello(1, 1));
+    uint64_t deadline_ms = clock_now_ms() + FIXTURE_PATIENCE_MS;
+    while (!daemon_maps_a_ledger()) {
+        usleep(2000);
+        assert_true(clock_now_ms() < deadline_ms);
+    }
+    struct pollfd nothing = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&nothing, 1, 0), 0);
+    kill(filler, SIGKILL);
+    waitpid(filler, NULL, 0);
+    Hakmem__Reply *reply = receive(fd);
+    assert_non_null(reply);
+    assert_int_equal(reply->body_case, HAKMEM__REPLY__BODY_HELLO);
+    assert_int_equal(n_fds, 2);
+    size_t n_bytes = ledger_bytes(reply->hello->ledger_slots);
+    struct ledger *ledger = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+    assert_ptr_not_equal(ledger, MAP_FAILED);
+    assert_int_equal(ledger->magic, LEDGER_MAGIC);
+    munmap(ledger, n_bytes);
+    conn_close_fds(fds, n_fds);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +388,8 @@ int main(void)
         daemon_test(test_one_large_answer_in_flight),
         daemon_test(test_peer_that_does_not_read),
         daemon_test(test_rate),
+        daemon_test(test_refused_connections_count),
+        daemon_test(test_ledger_that_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
