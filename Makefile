@@ -96,7 +96,7 @@ $(BUILD)/libhakmem.so: $(CLIENT_PIC) $(BASE_PIC) libclient/hakmem.map libclient/
 	    -o $@ $(CLIENT_PIC) $(BASE_PIC) $(PB_STATIC) -lpthread
 
 # One relocatable object, so that our internals and protobuf-c's cannot collide with the program's.
-ARCHIVE_PIC := $(filter-out %/deepbind.o,$(CLIENT_PIC)) $(BASE_PIC)
+ARCHIVE_PIC := $(filter-out %/deepbind.o %/seccomp.o,$(CLIENT_PIC)) $(BASE_PIC)
 $(BUILD)/libhakmem.a: $(ARCHIVE_PIC)
 	@rm -f $@
 	ld -r -o $(BUILD)/libhakmem.o $(ARCHIVE_PIC) --whole-archive $(PB_STATIC)

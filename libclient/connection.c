@@ -10,6 +10,9 @@
 
 #define NS_PER_S 1000000000ull
 
+/* A program with fewer numbers than this is likely to need each of them: it gets none of ours. */
+#define MIN_NUMBERS 64u
+
 /* A packet, and behind it what it says, unpacked: of the usual ones all is in the first page. */
 #define ARENA_BYTES ((size_t)CONN_REPLY_MAX_BYTES)
 static TABLE_LARGE _Alignas(
@@ -25,6 +28,8 @@ uint64_t connection_now_ns(void)
 bool connection_open(struct connection *connection, const char *path, uint64_t *n_syscalls)
 {
     int fd;
+    if (glue_descriptor_limit() < MIN_NUMBERS)
+        return false;
     *n_syscalls += 2;
     if (conn_connect(path, &fd) < 0 || !descriptor_adopt(&connection->socket, fd, n_syscalls))
         return false;

@@ -29,7 +29,8 @@ struct connection {
     bool is_new; /* nothing was sent as yet */
 };
 
-/* False: nobody there, or no number for the descriptor. What is sent first is to be sent right
+/* False: nobody there, or no number for the descriptor, or so few that all are to be left to the
+ * program (RLIMIT_NOFILE). What is sent first is to be sent right
  * away: whose the descriptor is has just been seen. */
 bool connection_open(struct connection *connection, const char *path, uint64_t *n_syscalls);
 /* False: the descriptor was somebody else's; it was left alone. */

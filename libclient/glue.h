@@ -116,7 +116,7 @@ void glue_futex_wake_one(uint32_t *word);
 void glue_block_signals(sigset_t *saved);
 void glue_restore_signals(const sigset_t *saved);
 
-/* Page faults of this process so far, of all its threads. */
+/* Page faults of this process so far, of all its threads; 0 where the kernel is not asked. */
 uint64_t glue_n_faults(void);
 
 /* System calls made so far by this file, and those that others report. */

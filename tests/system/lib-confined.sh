@@ -21,11 +21,16 @@ expect_stats "$scratch/err" leased_bytes -eq 0
 expect_stats "$scratch/err" fallbacks -gt 0
 
 daemon_start_warm
-for how in chroot seccomp nofile; do
+for how in chroot seccomp nofile strict; do
     run "$how" || continue
     expect_stats "$scratch/err" leased_bytes -eq 0
     expect_stats "$scratch/err" fallbacks -gt 0
 done
+# Leases that it has when it is confined stay its own, and go back with it.
+if run strict-late; then
+    expect_stats "$scratch/err" leased_bytes -gt 0
+    expect_all_back
+fi
 # The same program, not confined, is served: it is the confinement that made the difference.
 run free
 expect_stats "$scratch/err" leased_bytes -gt 0

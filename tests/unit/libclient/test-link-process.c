@@ -29,6 +29,24 @@ static void test_descriptor_is_high(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
+/* Each of its few descriptors is the program's: one of ours could be the one that it lacks. */
+static void test_few_descriptors_are_the_program_s(void **state)
+{
+    struct fake *fake = *state;
+    struct rlimit limit, lower;
+    int before = open_descriptors();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    lower = limit;
+    lower.rlim_cur = 63;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &lower), 0);
+    link_init(fake->path, true, WAIT_US);
+    assert_int_equal(lease(2, 1, false), LINK_ABSENT);
+    assert_int_equal(open_descriptors(), before);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    link_init(fake->path, true, WAIT_US);
+    connect_good(fake);
+}
+
 static int wait_for_exit(pid_t child)
 {
     int status;
@@ -251,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_descriptor_is_high), TEST(test_descriptor_among_threads),
+        TEST(test_few_descriptors_are_the_program_s), TEST(test_descriptor_among_threads),
         TEST(test_out_of_descriptors), TEST(test_standard_descriptors_are_left_alone),
         TEST(test_stolen_descriptor),  TEST(test_fork_child),
         TEST(test_vfork_child),
