@@ -1,10 +1,11 @@
 /*
  * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
- * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap() and
+ * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap(), syscall() and
  * madvise(), to refuse, and the clock.
  */
 #include "fake-daemon.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -77,6 +78,28 @@ void *mmap(void *at, size_t n_bytes, int protection, int flags, int fd, off_t of
         return MAP_FAILED;
     }
     return (void *)syscall(SYS_mmap, at, n_bytes, protection, flags, fd, offset); /* NOLINT */
+}
+
+/* By which a copy is mapped. */
+long syscall(long number, ...)
+{
+    static long (*next)(long, ...);
+    va_list arguments;
+    long argument[6];
+    if (refuses_mappings && number == SYS_mmap) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "syscall");
+        memcpy(&next, &symbol, sizeof(next));
+    }
+    va_start(arguments, number);
+    for (unsigned i = 0; i < 6; i++)
+        argument[i] = va_arg(arguments, long); /* more than there may be, as libc does */
+    va_end(arguments);
+    return next(number, argument[0], argument[1], argument[2], argument[3], argument[4],
+                argument[5]);
 }
 
 static bool is_stopped; /* the clock, at `stopped` */
