@@ -339,6 +339,31 @@ static void small_pages_are_mapped_once(void **state)
     is_stopped = false;
 }
 
+/*
+ * A handler that forks may have interrupted whoever changes the lists of what is free: what the
+ * daemon has sent meanwhile comes in later, and not beneath him.
+ */
+static void a_fork_within_a_change_takes_nothing_in(void **state)
+{
+    (void)state;
+    will_answer(1, (const uint32_t[]){2});
+    while (!link_is_pending())
+        acquire(SOURCE_FOR_UNITS, 1);
+    will_answer(1, (const uint32_t[]){2});
+    answer();
+    int32_t n_free = freeslabs_count();
+    conversion_at_fork(true);
+    assert_int_equal(freeslabs_count(), n_free);
+    assert_true(link_is_pending());
+    while (!is_leased(acquire(SOURCE_FOR_UNITS, 1)))
+        ;
+    assert_int_equal(n_answered, 1);
+    /* Nothing is left for the next test. */
+    settings.connect = SETTINGS_CONNECT_OFF;
+    while (freeslabs_count() > 0)
+        acquire(SOURCE_FOR_UNITS, 1);
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
@@ -373,6 +398,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_pages_are_mapped_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_fork_within_a_change_takes_nothing_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
