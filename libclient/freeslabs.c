@@ -9,7 +9,7 @@ TABLE_LARGE struct freeslabs freeslabs;
 void freeslabs_put_warm(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_FREE;
+    window_set_kind(slab, SUPERSLAB_FREE);
     bitmap_set(freeslabs.warm, index);
     if (!slab->zero)
         bitmap_set(freeslabs.used, index);
@@ -31,14 +31,14 @@ static void remove_warm(uint32_t index)
 
 void freeslabs_put_cold(uint32_t index)
 {
-    window_slab(index)->kind = SUPERSLAB_FREE;
+    window_set_kind(window_slab(index), SUPERSLAB_FREE);
     bitmap_set(freeslabs.cold, index);
     freeslabs.n_cold++;
 }
 
 void freeslabs_put_sparse(uint32_t index)
 {
-    window_slab(index)->kind = SUPERSLAB_FREE;
+    window_set_kind(window_slab(index), SUPERSLAB_FREE);
     bitmap_set(freeslabs.sparse, index);
     freeslabs.n_sparse++;
 }
@@ -103,7 +103,7 @@ static bool take_from(enum freeslabs_set which, uint32_t begin, uint32_t n_slabs
         if (n_taken == n_slabs) {
             for (uint32_t i = at; i < at + n_slabs; i++) {
                 freeslabs_remove(i);
-                window_slab(i)->kind = SUPERSLAB_NONE;
+                window_set_kind(window_slab(i), SUPERSLAB_NONE);
                 window_slab(i)->is_kept = false;
                 /* Its pages went since: what was in them tells nothing. */
                 if (window_slab(i)->zero)
@@ -152,7 +152,7 @@ void freeslabs_take_private(uint32_t first, uint32_t n_slabs)
 {
     for (uint32_t i = first; i < first + n_slabs; i++) {
         freeslabs_remove(i);
-        window_slab(i)->kind = SUPERSLAB_NONE;
+        window_set_kind(window_slab(i), SUPERSLAB_NONE);
         window_slab(i)->zero = false;
         window_slab(i)->is_kept = false;
     }

@@ -6,6 +6,7 @@
 #include "fake-daemon.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -16,6 +17,7 @@
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
 #include "libclient/heap.h"
+#include "libclient/huge.h"
 #include "libclient/leases.h"
 #include "libclient/link.h"
 #include "libclient/settings.h"
@@ -364,6 +366,42 @@ static void a_fork_within_a_change_takes_nothing_in(void **state)
         acquire(SOURCE_FOR_UNITS, 1);
 }
 
+enum { N_TURNS = 500 };
+static uint32_t n_turns;
+
+static void *take_and_free(void *unused)
+{
+    bool zero;
+    (void)unused;
+    for (; atomic_load_relaxed(&n_turns) < N_TURNS; atomic_add_relaxed(&n_turns, 1)) {
+        void *block = huge_allocate(7 * SUPERSLAB_BYTES, 16, false, &zero);
+        assert_non_null(block);
+        assert_true(is_leased(window_index(block)));
+        huge_free(block);
+    }
+    return NULL;
+}
+
+/* A part of an extent is looked at, for its return, while the rest is in another thread's hands.
+ * Whether that may be is for ThreadSanitizer to say. */
+static void an_extent_is_looked_at_beside_who_uses_it(void **state)
+{
+    (void)state;
+    pthread_t other;
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
+    source_release(first, 1);
+    assert_true(daemon_changes(first, SLAB_RECLAIMING) && daemon_changes(first, SLAB_RECLAIMED));
+    source_release(first + 1, 7);
+    settings.connect = SETTINGS_CONNECT_OFF;
+    assert_int_equal(pthread_create(&other, NULL, take_and_free, NULL), 0);
+    while (atomic_load_relaxed(&n_turns) < N_TURNS)
+        source_trim(0);
+    pthread_join(other, NULL);
+    assert_int_equal(acquire(SOURCE_FOR_HUGE, 7),
+                     first + 1); /* nothing is left for the next test */
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
@@ -399,6 +437,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_pages_are_mapped_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fork_within_a_change_takes_nothing_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_extent_is_looked_at_beside_who_uses_it, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
