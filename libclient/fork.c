@@ -270,6 +270,7 @@ static void in_child(void)
     if (--depth > 0)
         return;
     leases_resume(true);
+    lock_own_thread_id = 0; /* the parent's, even if the heap was set up only since prepare() */
     if (!holds_all)
         return;
     holds_all = false;
