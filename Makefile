@@ -89,10 +89,11 @@ $(BUILD)/hakmemd: $(DAEMON_OBJ) $(BASE_OBJ)
 $(BUILD)/hakmemctl: $(CTL_OBJ) $(BASE_OBJ)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
-# libc alone: protobuf-c is inside, its symbols hidden.
+# libc alone: protobuf-c is inside, its symbols hidden. (A sanitizer's run time, clang has in the program alone.)
+NO_UNDEFINED := $(if $(SAN),,-Wl,--no-undefined)
 $(BUILD)/libhakmem.so: $(CLIENT_PIC) $(BASE_PIC) libclient/hakmem.map libclient/tables.ld
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libhakmem.so.0 -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now \
-	    -Wl,--version-script=libclient/hakmem.map -Wl,-T,libclient/tables.ld -Wl,--exclude-libs,ALL -Wl,--no-undefined \
+	    -Wl,--version-script=libclient/hakmem.map -Wl,-T,libclient/tables.ld -Wl,--exclude-libs,ALL $(NO_UNDEFINED) \
 	    -o $@ $(CLIENT_PIC) $(BASE_PIC) $(PB_STATIC) -lpthread
 
 # One relocatable object, so that our internals and protobuf-c's cannot collide with the program's.

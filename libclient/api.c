@@ -39,7 +39,7 @@ EXPORT enum hak_owner hak_owns(const void *pointer)
         return HAK_OWNER_NONE;
     const struct superslab *slab = window_slab(window_index(pointer));
     /* A huge block's further SuperSlabs have no entry in the unit map. */
-    if (window_class(pointer) == CLASS_NONE && slab->kind != SUPERSLAB_HUGE_TAIL)
+    if (window_class(pointer) == CLASS_NONE && window_kind(slab) != SUPERSLAB_HUGE_TAIL)
         return HAK_OWNER_NONE;
     return slab->backing == SUPERSLAB_PRIVATE ? HAK_OWNER_PRIVATE : HAK_OWNER_LEASED;
 }

@@ -23,11 +23,14 @@ static void count_as_private(uint32_t index)
 
 void conversion_at_fork(bool is_interrupted)
 {
-    /* First of all: an extent that came in after the walk would stay shared with the child. */
-    if (link_is_pending())
-        leases_collect();
-    if (!is_interrupted)
+    /* Not beneath code that may be in the midst of a change to what is free: what has come is taken
+     * in after the fork. */
+    if (!is_interrupted) {
+        /* First of all: an extent that came in after the walk would stay shared with the child. */
+        if (link_is_pending())
+            leases_collect();
         originals_give_back(ORIGINALS_AT_FORK);
+    }
     const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
     for (unsigned part = 0; part < 2; part++) {
         for (uint32_t i = begins[part]; i < ends[part];) {

@@ -64,7 +64,7 @@ void extents_set_private(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
     slab->backing = SUPERSLAB_PRIVATE;
-    slab->kind = SUPERSLAB_NONE;
+    window_set_kind(slab, SUPERSLAB_NONE);
     slab->slot = LEDGER_SLOT_NONE;
     slab->extent_fd = -1;
     slab->zero = true;
@@ -78,7 +78,7 @@ static void set_leased(uint32_t first, const struct link_extent *arrived, uint32
     for (uint32_t i = 0; i < arrived->n_slabs; i++) {
         struct superslab *slab = window_slab(first + i);
         slab->backing = SUPERSLAB_LEASED;
-        slab->kind = SUPERSLAB_NONE;
+        window_set_kind(slab, SUPERSLAB_NONE);
         slab->zero = true;
         slab->is_untouched = true;
         slab->is_sparse = slab->is_kept = slab->is_mapped_in = false;
@@ -167,7 +167,7 @@ bool extents_unmap(uint32_t first)
     originals_forget(first, n_slabs);
     for (uint32_t i = first; i < first + n_slabs; i++) {
         window_slab(i)->backing = SUPERSLAB_UNBACKED;
-        window_slab(i)->kind = SUPERSLAB_NONE;
+        window_set_kind(window_slab(i), SUPERSLAB_NONE);
     }
     window_drop(first, n_slabs);
     return true;
@@ -267,7 +267,7 @@ static void rescue_all(uint32_t begin, uint32_t end)
     for (uint32_t i = begin; i < end; i++) {
         struct superslab *slab = window_slab(i);
         uint32_t *slot = slab->backing == SUPERSLAB_LEASED ? slot_of(slab) : NULL;
-        if (slot && slab->kind == SUPERSLAB_FREE)
+        if (slot && window_kind(slab) == SUPERSLAB_FREE)
             rescue(i, slot);
     }
 }
@@ -311,7 +311,7 @@ enum extents_worth extents_worth(uint32_t first)
     uint32_t now_s = glue_now_s();
     for (uint32_t i = first; i < first + slab->extent_slabs; i++) {
         struct superslab *part = window_slab(i);
-        if (part->kind != SUPERSLAB_FREE ||
+        if (window_kind(part) != SUPERSLAB_FREE ||
             (is_stale && now_s - part->idle_since_s <= STALE_IDLE_S))
             return EXTENTS_IN_USE;
         uint32_t *slot = slot_of(part);
@@ -387,7 +387,7 @@ void extents_withhold(uint32_t index)
 {
     struct superslab *slab = window_slab(index);
     void *at = window_address(index);
-    bool is_free = slab->kind == SUPERSLAB_FREE;
+    bool is_free = window_kind(slab) == SUPERSLAB_FREE;
     if (settings.test_no_fork_conversion)
         return;
     /* What is free holds nothing: it is as good new. For the rest, address space of no use to

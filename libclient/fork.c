@@ -192,15 +192,20 @@ static void keep_others_out(void)
 static void prepare(void)
 {
     sigset_t before;
-    if (depth++ > 0)
+    if (depth > 0) {
+        depth++;
         return;
+    }
     if (!heap_is_set_up()) {
+        depth = 1;
         leases_suspend(); /* the handlers that follow may set it up */
         return;
     }
     /* A handler that forked in the midst of the conversion would have a child in which half of the
-     * heap is shared; one that did so after it, a child in which all locks are held. */
+     * heap is shared; one that did so after it, a child in which all locks are held. Not counted
+     * before: one that forks until the signals wait does all of this itself. */
     glue_block_signals(&before);
+    depth = 1;
     keep_others_out();
     signals = before;
     holds_all = true;
@@ -265,6 +270,7 @@ static void in_child(void)
     if (--depth > 0)
         return;
     leases_resume(true);
+    lock_own_thread_id = 0; /* the parent's, even if the heap was set up only since prepare() */
     if (!holds_all)
         return;
     holds_all = false;

@@ -35,7 +35,7 @@ static int32_t is_leased(const struct superslab *slab)
 static void put(enum freeslabs_set which, uint32_t index)
 {
     struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_FREE;
+    window_set_kind(slab, SUPERSLAB_FREE);
     bitmap_set(set_of(which), index);
     count(which, is_leased(slab), !is_leased(slab));
 }
@@ -54,7 +54,7 @@ void freeslabs_put_used(uint32_t first, uint32_t n_slabs, uint32_t now_s)
     for (struct superslab *end = slab + n_slabs; slab < end; slab++) {
         slab->zero = false;
         slab->idle_since_s = now_s;
-        slab->kind = SUPERSLAB_FREE;
+        window_set_kind(slab, SUPERSLAB_FREE);
         n_leased += is_leased(slab);
     }
     bitmap_set_run(freeslabs.warm, first, n_slabs);
@@ -113,7 +113,7 @@ static bool hand_out(enum freeslabs_set which, uint32_t first, uint32_t n_slabs)
     clear(which, first, n_slabs);
     struct superslab *slab = window_slab(first);
     for (struct superslab *end = slab + n_slabs; slab < end; slab++) {
-        slab->kind = SUPERSLAB_NONE;
+        window_set_kind(slab, SUPERSLAB_NONE);
         slab->is_kept = false;
         n_leased += is_leased(slab);
         /* Its pages went since: what was in them tells nothing. */
@@ -185,7 +185,7 @@ void freeslabs_take_private(uint32_t first, uint32_t n_slabs)
 {
     for (uint32_t i = first; i < first + n_slabs; i++) {
         freeslabs_remove(i);
-        window_slab(i)->kind = SUPERSLAB_NONE;
+        window_set_kind(window_slab(i), SUPERSLAB_NONE);
         window_slab(i)->zero = false;
         window_slab(i)->is_kept = false;
     }

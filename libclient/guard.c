@@ -227,10 +227,15 @@ static void check_freed(const void *block)
     check_back(block);
 }
 
-/* The block that has waited longest, if the quarantine is too full; under the lock. */
-static void *pop_overdue(void)
+static bool is_too_full(void)
 {
-    if (q_count < QUARANTINE_BLOCKS && q_bytes <= QUARANTINE_MAX_BYTES)
+    return q_count == QUARANTINE_BLOCKS || q_bytes > QUARANTINE_MAX_BYTES;
+}
+
+/* The block that has waited longest; under the lock. */
+static void *pop(void)
+{
+    if (q_count == 0)
         return NULL;
     void *block = quarantine[q_first];
     q_first = (q_first + 1) % QUARANTINE_BLOCKS;
@@ -256,7 +261,7 @@ void guard_free(void *block)
 
     for (;;) {
         lock_acquire(&lock);
-        void *overdue = pop_overdue();
+        void *overdue = is_too_full() ? pop() : NULL;
         if (!overdue) {
             quarantine[(q_first + q_count++) % QUARANTINE_BLOCKS] = block;
             q_bytes += front->n_bytes;
@@ -300,12 +305,19 @@ void guard_check_all(void)
 {
     void *block;
     lock_acquire(&lock);
-    uint32_t first = q_first, count = q_count;
+    uint32_t count = q_count;
     int misuse = fence_check_all(&block);
     lock_release(&lock);
     if (misuse != FENCE_OK)
         fence_abort(misuse, block);
-    /* At exit: whoever still frees at this moment is not waited for. */
-    for (uint32_t i = 0; i < count; i++)
-        check_freed(quarantine[(first + i) % QUARANTINE_BLOCKS]);
+    /* At exit, and others may still free: each block is taken out, so that nobody else gives it
+     * back to the heap while it is looked at. */
+    for (uint32_t i = 0; i < count; i++) {
+        lock_acquire(&lock);
+        block = pop();
+        lock_release(&lock);
+        if (!block)
+            return;
+        check_freed(block);
+    }
 }

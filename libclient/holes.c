@@ -21,8 +21,8 @@ bool holes_init(void)
         glue_unreserve(at, n_bytes);
         at = NULL;
     }
-    /* Who finds a hole's mark, under the lock that it was made under, sees this, too. */
-    atomic_store_relaxed(&holes_of_unit, at);
+    /* Pairs with the acquire in holes_if_any(). */
+    atomic_store_release(&holes_of_unit, at);
     return at != NULL;
 }
 

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/atomic.h"
 #include "common/superslab.h"
 
 #define PAGE_BYTES     ((size_t)4096)
@@ -32,6 +33,13 @@ static_assert(PAGES_PER_UNIT == 16, "a unit's pages are 16 bits");
 bool holes_init(void);
 /* Indexed by unit of the window; NULL: there never was a hole. */
 extern uint16_t *holes_of_unit __attribute__((visibility("hidden")));
+/* The same for whoever does not know that there was one: another thread may be in holes_init().
+ * (Who finds a unit's holes, under the lock that they were made under, has seen this, too.) */
+static inline const uint16_t *holes_if_any(void)
+{
+    /* Pairs with the release in holes_init(): the record's memory is there. */
+    return atomic_load_acquire(&holes_of_unit);
+}
 
 /* These pages of the unit have gone; they are in use again. Each is to change. */
 void holes_open(size_t unit, uint16_t pages);

@@ -24,7 +24,7 @@ static struct superslab *live_slab(const void *block)
     struct superslab *slab = window_slab(window_index(block));
     if ((uintptr_t)block % SUPERSLAB_BYTES != 0)
         misuse_abort(MISUSE_INTERIOR, block);
-    if (slab->kind != SUPERSLAB_HUGE)
+    if (window_kind(slab) != SUPERSLAB_HUGE)
         misuse_abort(MISUSE_DOUBLE_FREE, block);
     return slab;
 }
@@ -33,11 +33,11 @@ static void *set_up(uint32_t first, uint32_t n_slabs)
 {
     void *block = window_address(first);
     struct superslab *slab = window_slab(first);
-    slab->kind = SUPERSLAB_HUGE;
+    window_set_kind(slab, SUPERSLAB_HUGE);
     slab->huge_slabs = n_slabs;
     slab->zeroed_units = 0;
     for (uint32_t i = first + 1; i < first + n_slabs; i++) {
-        window_slab(i)->kind = SUPERSLAB_HUGE_TAIL;
+        window_set_kind(window_slab(i), SUPERSLAB_HUGE_TAIL);
         window_slab(i)->zeroed_units = 0;
     }
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
@@ -134,7 +134,7 @@ void huge_free(void *block)
 {
     struct superslab *slab = live_slab(block);
     uint32_t n_slabs = slab->huge_slabs;
-    slab->kind = SUPERSLAB_NONE;
+    window_set_kind(slab, SUPERSLAB_NONE);
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
     count(0, n_slabs);
     release(window_index(block), n_slabs, n_slabs);

@@ -165,10 +165,11 @@ static void forget_holes(struct superslab *slab)
 /* Which of the units that have come back have holes. */
 static uint32_t find_holed(const struct superslab *slab, uint32_t units)
 {
+    const uint16_t *holes = holes_if_any();
     uint32_t holed = 0;
-    for (; holes_of_unit && units; units &= units - 1) {
+    for (; holes && units; units &= units - 1) {
         unsigned unit = (unsigned)__builtin_ctz(units);
-        holed |= (uint32_t)(holes_of_unit[first_unit_number(slab) + unit] != 0) << unit;
+        holed |= (uint32_t)(holes[first_unit_number(slab) + unit] != 0) << unit;
     }
     return holed;
 }
@@ -299,7 +300,7 @@ static void *take_anywhere(struct request *request, enum among among, struct tak
 static void begin_slab(uint32_t index, bool is_zero, bool is_small)
 {
     struct superslab *slab = window_slab(index);
-    slab->kind = SUPERSLAB_UNITS;
+    window_set_kind(slab, SUPERSLAB_UNITS);
     slab->zeroed_units = 0;
     slab->free_units = ALL_UNITS;
     slab->dirty_units = is_zero ? 0 : ALL_UNITS;
@@ -404,7 +405,7 @@ static bool give_back(struct superslab *slab, unsigned first, unsigned n_units)
     if (slab->free_units == ALL_UNITS) {
         forget_holes(slab);
         slab->longest_free_run = 0;
-        slab->kind = SUPERSLAB_NONE;
+        window_set_kind(slab, SUPERSLAB_NONE);
         bitmap_clear(carved, (uint32_t)(slab - window.slabs));
         count_carved(-1);
         return true;
@@ -428,8 +429,8 @@ void runs_free(void *run, unsigned n_units)
 {
     uint32_t index = window_index(run);
     unsigned class = window_class(run);
-    window_set_class(run, n_units, CLASS_NONE);
     lock_acquire(&lock);
+    window_set_class(run, n_units, CLASS_NONE); /* firstregion.c looks at it, under the lock */
     count_units(class, -(int)n_units);
     bool is_empty = give_back(window_slab(index), window_unit(run), n_units);
     lock_release(&lock);
@@ -561,7 +562,7 @@ bool runs_purge(uint32_t index, uint32_t units, runs_purge_function *purge)
 static bool slab_is_valid(const struct superslab *slab, unsigned n)
 {
     const char *at = window_address((uint32_t)(slab - window.slabs));
-    if (slab->kind != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
+    if (window_kind(slab) != SUPERSLAB_UNITS || slab->free_units == ALL_UNITS ||
         slab->longest_free_run != n || longest_run(slab->free_units & ~slab->holed_units) != n)
         return false;
     if (!bitmap_test(carved, (uint32_t)(slab - window.slabs)) ||

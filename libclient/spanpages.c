@@ -23,7 +23,8 @@ static bool is_free(const struct span *span, size_t page)
 static bool has_gone(const struct span *span, size_t page)
 {
     size_t unit = first_unit(span) + page / PAGES_PER_UNIT;
-    return holes_of_unit && (holes_of_unit[unit] >> page % PAGES_PER_UNIT) & 1;
+    const uint16_t *holes = holes_if_any();
+    return holes && (holes[unit] >> page % PAGES_PER_UNIT) & 1;
 }
 
 unsigned spanpages_find_free(const struct span *span, uint64_t pages[SPANPAGES_MAX / 64])

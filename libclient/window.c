@@ -34,8 +34,12 @@ static uint32_t end_low, end_apart;
 static TABLE_LARGE uint64_t taken[BITMAP_WORDS(WINDOW_MAX_SLABS)];
 static uint64_t chunks_usable[BITMAP_WORDS(N_CHUNKS)];
 
-/* Bump allocation in [arena_next, arena_end), usable up to arena_usable; before that in
- * first_arena, which has room for the first thread's cache. */
+/*
+ * Bump allocation in [arena_next, arena_end), usable up to arena_usable; before that in
+ * first_arena, which has room for the first thread's cache. Under cache.c's lock, but that
+ * shrink_arena() takes from its end under source.c's: each says how far it goes before it looks how
+ * far the other does.
+ */
 static uintptr_t arena_next, arena_usable, arena_end;
 static TABLE_LARGE _Alignas(4096) char first_arena[ARENA_STEP_BYTES];
 static size_t first_arena_used;
@@ -142,6 +146,21 @@ void window_disable_fast_path(void)
     window_fast.map = empty_map;
 }
 
+/* By a step. */
+static bool extend_arena(void)
+{
+    uintptr_t usable = arena_usable, end = atomic_load_relaxed(&arena_end);
+    size_t step = end - usable < ARENA_STEP_BYTES ? end - usable : ARENA_STEP_BYTES;
+    /* Sequentially consistent, both, with those in shrink_arena(): it sees this step, or this sees
+     * where it ends. */
+    atomic_swap_seq_cst(&arena_usable, usable + step);
+    if (step > 0 && usable + step <= atomic_load_seq_cst(&arena_end) &&
+        glue_make_usable((void *)usable, step))
+        return true;
+    atomic_store_relaxed(&arena_usable, usable);
+    return false;
+}
+
 void *window_arena_allocate(size_t n_bytes)
 {
     n_bytes = round_up(n_bytes, 64);
@@ -149,14 +168,9 @@ void *window_arena_allocate(size_t n_bytes)
         first_arena_used += n_bytes;
         return first_arena + first_arena_used - n_bytes;
     }
-    if (n_bytes > arena_end - arena_next)
-        return NULL;
-    while (arena_usable - arena_next < n_bytes) {
-        size_t step = arena_end - arena_usable < ARENA_STEP_BYTES ? arena_end - arena_usable
-                                                                  : ARENA_STEP_BYTES;
-        if (!glue_make_usable((void *)arena_usable, step))
+    while (arena_next + n_bytes > arena_usable) {
+        if (!extend_arena())
             return NULL;
-        arena_usable += step;
     }
     void *at = (void *)arena_next;
     arena_next += n_bytes;
@@ -373,14 +387,24 @@ static void end_part(uint32_t *end, uint32_t new_end)
     give_up_slabs(new_end, old_end);
 }
 
+/* To what is usable and a little more. */
+static void shrink_arena(void)
+{
+    uintptr_t old_end = arena_end, end;
+    do {
+        end = atomic_load_relaxed(&arena_usable) + ARENA_BYTES_SMALL;
+        if (end >= old_end)
+            end = old_end;
+        atomic_swap_seq_cst(&arena_end, end); /* see extend_arena() */
+    } while (atomic_load_seq_cst(&arena_usable) > end);
+    give_up((void *)end, (void *)old_end);
+}
+
 void window_shrink(uint32_t n_more)
 {
     end_part(&end_low, window.high_low + n_more);
     end_part(&end_apart, window.high_apart);
-    if (arena_end - arena_usable > ARENA_BYTES_SMALL) {
-        give_up((void *)(arena_usable + ARENA_BYTES_SMALL), (void *)arena_end);
-        arena_end = arena_usable + ARENA_BYTES_SMALL;
-    }
+    shrink_arena();
     /* Another thread may be looking a pointer up at this moment: then the map stays. */
     if (window_fast.shift == UNIT_SHIFT && glue_is_single_threaded())
         give_up_flat_map();

@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/atomic.h"
 #include "common/list.h"
 #include "common/superslab.h"
 #include "libclient/bitmap.h"
@@ -70,7 +71,7 @@ struct superslab {
     bool is_split;        /* no 2 MiB page that purging would cost is behind it */
     bool has_small_pages; /* private, and so by our word: its free pages are not to come back */
 
-    /* The owner in `kind`. */
+    /* The owner in `kind`: see window_kind(). */
     uint8_t kind; /* enum superslab_kind */
 
     /* source.c, under its lock. */
@@ -204,6 +205,21 @@ static inline void *window_address(uint32_t index)
 static inline struct superslab *window_slab(uint32_t index)
 {
     return &window.slabs[index];
+}
+
+/*
+ * source.c walks over extents of which a part is in others' hands, who change the kind without its
+ * lock. Relaxed: what it looks for is SUPERSLAB_FREE, which comes and goes under its lock alone; of
+ * the others one is as good as the next.
+ */
+static inline enum superslab_kind window_kind(const struct superslab *slab)
+{
+    return (enum superslab_kind)atomic_load_relaxed(&slab->kind);
+}
+
+static inline void window_set_kind(struct superslab *slab, enum superslab_kind kind)
+{
+    atomic_store_relaxed(&slab->kind, (uint8_t)kind);
 }
 
 /* The span's entry for the unit of that number in the window, and back. */

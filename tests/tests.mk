@@ -45,12 +45,28 @@ $(MISUSE_BIN): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O0 -g -w -fno-builtin -D_GNU_SOURCE -o $@ $< -lpthread -ldl
 
+# The storm where ThreadSanitizer sees all of it. That needs its own malloc, and instrumented code around it: so the library is
+# linked in, and what it and the storm have of the malloc family is called inside_malloc and so on. malloc-storm.sh runs it.
+ifneq ($(filter tsan,$(SAN)),)
+STORM_INSIDE := $(BUILD)/tests/system/storm-inside
+INSIDE := malloc free calloc realloc reallocarray posix_memalign aligned_alloc memalign valloc pvalloc malloc_usable_size \
+          malloc_trim malloc_stats malloc_info mallinfo mallinfo2 mallopt cfree
+endif
+
+$(BUILD)/tests/system/storm-inside: tests/system/prog-storm.c $(CLIENT_PIC) $(BASE_PIC)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 -g -w -fno-builtin $(SANFLAGS) -MMD -MP -MT $@ -MF $@.d -I. -Ilibclient -D_GNU_SOURCE -fPIC -c \
+	    -o $@-storm.o $<
+	ld -r -o $@.o $@-storm.o $(filter-out %/deepbind.o,$(CLIENT_PIC)) $(BASE_PIC)
+	objcopy $(foreach name,$(INSIDE),--redefine-sym $(name)=inside_$(name)) $@.o
+	$(CC) $(SANFLAGS) $(LDFLAGS) -rdynamic -o $@ $@.o $(PB_STATIC) -lpthread -ldl
+
 # What single scripts would make by themselves, here by all processors: the library that use_debug_library() (lib.sh) wants,
 # and the benchmarks.
 TESTS_MAKE := $(if $(SAN)$(ONLY),,debug-library bench-programs)
 
 .PHONY: tests check check-unit debug-library
-tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN) $(TESTS_MAKE)
+tests: all $(UNIT_COMMON) $(UNIT_DAEMON) $(UNIT_CLIENT) $(SYSTEM_BIN) $(PLAIN_BIN) $(MISUSE_BIN) $(STORM_INSIDE) $(TESTS_MAKE)
 
 debug-library:
 	@$(MAKE) --no-print-directory -s DEBUG=1 BUILD=$(BUILD)/debug $(BUILD)/debug/libhakmem.so

@@ -80,4 +80,11 @@ for mode in fences guards; do
         under_private env HAKMEM_CHECK=1 "$programs/prog-malloc-model" 3 4 1 100
     ) 2>"$scratch/err" || fail "HAKMEM_CHECK=1, $mode, stops a right program: $(tail -n 3 "$scratch/err")"
     grep -q '"fallbacks"' "$scratch/err" || fail "the library did not serve the model"
+    for round in 1 2 3 4 5; do
+        (
+            ulimit -c 0
+            [ "$mode" = fences ] || ulimit -v 8388608
+            under_private env HAKMEM_CHECK=1 "$programs/prog-free-at-exit"
+        ) 2>"$scratch/err" || fail "HAKMEM_CHECK=1, $mode, stops a program that frees at its end, round $round: $(tail -n 3 "$scratch/err")"
+    done
 done

@@ -10,9 +10,11 @@
  *   signal-both     signal handlers of two threads fork at the same time, N times; each has most
  * probably interrupted a critical section
  *   signal-fork     a signal handler forks wherever it hits, while the program forks N times
- * itself, each time with new memory in its heap; all children write all over it spawn posix_spawn,
- * vfork, system and popen, beside threads that allocate; then waits for the end of its standard
- * input, so that a test can look at it from outside
+ * itself, each time with new memory in its heap; all children write all over it
+ *   signal-block    the same, but that each time the signal comes at the last moment before an
+ * allocator has all signals wait
+ *   spawn           posix_spawn, vfork, system and popen, beside threads that allocate; then waits
+ * for the end of its standard input, so that a test can look at it from outside
  *
  * Every block carries a pattern that is checked before it is freed. Exit 0; 3 corruption; 4
  * deadlock; 5 a child died.
@@ -29,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -297,11 +300,22 @@ static void check_pieces(void)
     }
 }
 
-static void test_signal_fork(void)
+/* The signal that comes at the last moment. */
+static int comes_before_block;
+
+int pthread_sigmask(int how, const sigset_t *set, sigset_t *before)
+{
+    if (comes_before_block && how == SIG_BLOCK)
+        kill(getpid(), SIGUSR1);
+    return syscall(SYS_rt_sigprocmask, how, set, before, _NSIG / 8) == 0 ? 0 : errno;
+}
+
+static void test_signal_fork(bool any_moment)
 {
     struct sigaction action = {.sa_handler = rang_in_fork, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
-    pid_t sender = start_sender();
+    pid_t sender = any_moment ? start_sender() : 0;
+    comes_before_block = !any_moment;
     for (long i = 0; i < n_forks; i++) {
         /* New leases, for this fork to convert. */
         size_t n_new = n_pieces + N_FRESH;
@@ -333,8 +347,10 @@ static void test_signal_fork(void)
                 free(pieces[n_pieces - 1]);
         }
     }
-    kill(sender, SIGKILL);
-    waitpid(sender, NULL, 0);
+    if (sender > 0) {
+        kill(sender, SIGKILL);
+        waitpid(sender, NULL, 0);
+    }
     if (n_from_handler == 0) {
         say("no signal came during a fork\n");
         _exit(EXIT_DIED);
@@ -491,7 +507,9 @@ static void test_spawn(void)
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        fprintf(stderr, "usage: %s threads|signal|signal-threads|signal-both|signal-fork|spawn N\n",
+        fprintf(stderr,
+                "usage: %s "
+                "threads|signal|signal-threads|signal-both|signal-fork|signal-block|spawn N\n",
                 argv[0]);
         return 2;
     }
@@ -502,7 +520,7 @@ int main(int argc, char **argv)
     signal(SIGALRM, alarm_rang);
     alarm(ALARM_SECONDS);
     in_threads = strcmp(mode, "signal") != 0 && strcmp(mode, "signal-fork") != 0 &&
-                 strcmp(mode, "signal-both") != 0;
+                 strcmp(mode, "signal-block") != 0 && strcmp(mode, "signal-both") != 0;
 
     pthread_t threads[2];
     sigset_t all, before;
@@ -519,7 +537,9 @@ int main(int argc, char **argv)
     else if (strcmp(mode, "signal") == 0 || strcmp(mode, "signal-threads") == 0)
         test_signal();
     else if (strcmp(mode, "signal-fork") == 0)
-        test_signal_fork();
+        test_signal_fork(true);
+    else if (strcmp(mode, "signal-block") == 0)
+        test_signal_fork(false);
     else if (strcmp(mode, "signal-both") == 0)
         test_signal_both();
     else if (strcmp(mode, "spawn") == 0)

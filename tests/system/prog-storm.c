@@ -33,6 +33,22 @@
 #include <sys/wait.h>
 #include <time.h>
 
+/*
+ * Under ThreadSanitizer two things are left out, since its run time knows neither: a child of a
+ * process with threads starts none (it would take the parent's for its own and end), and no thread
+ * ends in it, so that no handler forks in one that is about to.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN 0
+#endif
+
 enum {
     N_WORKERS = 4,
     N_BLOCKS = 500,
@@ -89,6 +105,11 @@ static int (*get_stats)(void *, size_t);
 static void count(uint64_t *counter)
 {
     __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
+static bool there_was(uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED) > 0;
 }
 
 static double seconds_now(void)
@@ -253,7 +274,7 @@ static void live_as_child(uint64_t seed, bool is_plain)
     check_inherited(&random, random_below(&random, 4) ? 4 << 20 : 64 << 20);
     if (random_below(&random, 4)) {
         take_over_inherited(w);
-        if (is_plain && random_below(&random, 3) == 0)
+        if (!UNDER_TSAN && is_plain && random_below(&random, 3) == 0)
             has_thread = pthread_create(&thread, NULL, child_thread, &child_workers[1]) == 0;
         for (int i = 0, n = (int)random_below(&random, 400); i < n; i++) {
             step(w, i > n / 2, false);
@@ -332,11 +353,14 @@ static bool may_fork(void)
     return false;
 }
 
+/* A sanitizer may have a child of its own, which reads the program's symbols for its reports, and
+ * does not end. */
 static void reap(bool wait)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, wait ? 0 : WNOHANG)) > 0) {
+    while (__atomic_load_n(&n_children, __ATOMIC_RELAXED) > 0 &&
+           (pid = waitpid(-1, &status, wait ? 0 : WNOHANG)) > 0) {
         judge(status);
         __atomic_sub_fetch(&n_children, 1, __ATOMIC_RELAXED);
     }
@@ -416,11 +440,23 @@ static void on_alarm(int signal)
 
 /* ---- threads ---- */
 
+/* In a thread that ends, or is cancelled. */
+static void stop_forking(void *argument)
+{
+    const struct worker *w = argument;
+    if (!UNDER_TSAN)
+        return;
+    own = NULL;
+    if (is_continued)
+        live_as_child(w->random, false);
+}
+
 static void *work(void *argument)
 {
     struct worker *w = argument;
     unsigned n_steps = 200 + (unsigned)random_below(&w->random, MAX_STEPS);
     own = w;
+    pthread_cleanup_push(stop_forking, w);
     for (unsigned i = 0; i < n_steps && !is_over(); i++) {
         unsigned long phase = (unsigned long)((seconds_now() - started) * 1000) / PHASE_MS;
         w->is_in_step = true;
@@ -438,6 +474,7 @@ static void *work(void *argument)
         w->is_in_step = false;
         pthread_testcancel();
     }
+    pthread_cleanup_pop(1);
     own = NULL;
     return NULL;
 }
@@ -502,8 +539,10 @@ static void disturb(uint64_t *random)
 /* On a busy machine it takes longer to have had some of everything. */
 static bool is_too_little(void)
 {
-    bool all = counts->cancelled && counts->forks && counts->continued && counts->trims &&
-               counts->checked_in_children && (counts->prewarmed || !prewarm_init);
+    bool all = there_was(&counts->cancelled) && there_was(&counts->forks) &&
+               there_was(&counts->continued) && there_was(&counts->trims) &&
+               there_was(&counts->checked_in_children) &&
+               (there_was(&counts->prewarmed) || !prewarm_init);
     return !all && seconds_now() - started < MAX_SECONDS;
 }
 
@@ -519,6 +558,20 @@ static void free_everything(void)
         die("%llu bytes are still counted live", (unsigned long long)live_bytes);
 }
 
+/*
+ * The first report has gcc's run time open the program's files. That is a cancellation point: a
+ * thread that is to be cancelled would end there, with the run time's locks and ours held, and all
+ * others hang. So they are opened now.
+ */
+static void prepare_for_reports(void)
+{
+#if UNDER_TSAN
+    extern void __sanitizer_symbolize_pc(void *, const char *, char *, size_t);
+    char line[300];
+    __sanitizer_symbolize_pc((void *)prepare_for_reports, "%f", line, sizeof(line));
+#endif
+}
+
 static void set_up(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -531,6 +584,7 @@ static void set_up(void)
     sigaction(SIGUSR1, &action, NULL);
     signal(SIGALRM, on_alarm);
     alarm((unsigned)seconds + MAX_SECONDS + HANG_SECONDS);
+    prepare_for_reports();
     started = seconds_now();
 }
 

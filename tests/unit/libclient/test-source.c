@@ -1,10 +1,12 @@
 /*
  * The source of SuperSlabs with a fake daemon, which answers at the moment the library begins to
- * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap() and
+ * wait and at no other: ppoll(), by which it waits, is defined here. So are mmap(), syscall() and
  * madvise(), to refuse, and the clock.
  */
 #include "fake-daemon.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -15,6 +17,7 @@
 #include "libclient/freeslabs.h"
 #include "libclient/glue.h"
 #include "libclient/heap.h"
+#include "libclient/huge.h"
 #include "libclient/leases.h"
 #include "libclient/link.h"
 #include "libclient/settings.h"
@@ -77,6 +80,28 @@ void *mmap(void *at, size_t n_bytes, int protection, int flags, int fd, off_t of
         return MAP_FAILED;
     }
     return (void *)syscall(SYS_mmap, at, n_bytes, protection, flags, fd, offset); /* NOLINT */
+}
+
+/* By which a copy is mapped. */
+long syscall(long number, ...)
+{
+    static long (*next)(long, ...);
+    va_list arguments;
+    long argument[6];
+    if (refuses_mappings && number == SYS_mmap) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "syscall");
+        memcpy(&next, &symbol, sizeof(next));
+    }
+    va_start(arguments, number);
+    for (unsigned i = 0; i < 6; i++)
+        argument[i] = va_arg(arguments, long); /* more than there may be, as libc does */
+    va_end(arguments);
+    return next(number, argument[0], argument[1], argument[2], argument[3], argument[4],
+                argument[5]);
 }
 
 static bool is_stopped; /* the clock, at `stopped` */
@@ -316,6 +341,67 @@ static void small_pages_are_mapped_once(void **state)
     is_stopped = false;
 }
 
+/*
+ * A handler that forks may have interrupted whoever changes the lists of what is free: what the
+ * daemon has sent meanwhile comes in later, and not beneath him.
+ */
+static void a_fork_within_a_change_takes_nothing_in(void **state)
+{
+    (void)state;
+    will_answer(1, (const uint32_t[]){2});
+    while (!link_is_pending())
+        acquire(SOURCE_FOR_UNITS, 1);
+    will_answer(1, (const uint32_t[]){2});
+    answer();
+    int32_t n_free = freeslabs_count();
+    conversion_at_fork(true);
+    assert_int_equal(freeslabs_count(), n_free);
+    assert_true(link_is_pending());
+    while (!is_leased(acquire(SOURCE_FOR_UNITS, 1)))
+        ;
+    assert_int_equal(n_answered, 1);
+    /* Nothing is left for the next test. */
+    settings.connect = SETTINGS_CONNECT_OFF;
+    while (freeslabs_count() > 0)
+        acquire(SOURCE_FOR_UNITS, 1);
+}
+
+enum { N_TURNS = 500 };
+static uint32_t n_turns;
+
+static void *take_and_free(void *unused)
+{
+    bool zero;
+    (void)unused;
+    for (; atomic_load_relaxed(&n_turns) < N_TURNS; atomic_add_relaxed(&n_turns, 1)) {
+        void *block = huge_allocate(7 * SUPERSLAB_BYTES, 16, false, &zero);
+        assert_non_null(block);
+        assert_true(is_leased(window_index(block)));
+        huge_free(block);
+    }
+    return NULL;
+}
+
+/* A part of an extent is looked at, for its return, while the rest is in another thread's hands.
+ * Whether that may be is for ThreadSanitizer to say. */
+static void an_extent_is_looked_at_beside_who_uses_it(void **state)
+{
+    (void)state;
+    pthread_t other;
+    will_answer(1, (const uint32_t[]){8});
+    uint32_t first = acquire(SOURCE_FOR_HUGE, 8);
+    source_release(first, 1);
+    assert_true(daemon_changes(first, SLAB_RECLAIMING) && daemon_changes(first, SLAB_RECLAIMED));
+    source_release(first + 1, 7);
+    settings.connect = SETTINGS_CONNECT_OFF;
+    assert_int_equal(pthread_create(&other, NULL, take_and_free, NULL), 0);
+    while (atomic_load_relaxed(&n_turns) < N_TURNS)
+        source_trim(0);
+    pthread_join(other, NULL);
+    assert_int_equal(acquire(SOURCE_FOR_HUGE, 7),
+                     first + 1); /* nothing is left for the next test */
+}
+
 static int set_up(void **state)
 {
     if (setup(state) != 0 || !heap_is_ready())
@@ -350,6 +436,9 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_would_share_memory_stops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_pages_are_mapped_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_fork_within_a_change_takes_nothing_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_extent_is_looked_at_beside_who_uses_it, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_returned, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
