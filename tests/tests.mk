@@ -18,7 +18,7 @@ HARNESS_OBJ := $(call obj,$(HARNESS_SRC))
 
 DAEMON_TEST_OBJ := $(filter-out %/main.o,$(DAEMON_OBJ))
 # Without what replaces malloc and what runs by itself.
-CLIENT_TEST_PIC := $(filter-out %/override.o %/library.o %/deepbind.o,$(CLIENT_PIC))
+CLIENT_TEST_PIC := $(filter-out %/override.o %/library.o %/deepbind.o %/seccomp.o,$(CLIENT_PIC))
 
 $(UNIT_COMMON): $(BUILD)/%: %.c $(BASE_OBJ)
 	@mkdir -p $(@D)
@@ -57,7 +57,7 @@ $(BUILD)/tests/system/storm-inside: tests/system/prog-storm.c $(CLIENT_PIC) $(BA
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g -w -fno-builtin $(SANFLAGS) -MMD -MP -MT $@ -MF $@.d -I. -Ilibclient -D_GNU_SOURCE -fPIC -c \
 	    -o $@-storm.o $<
-	ld -r -o $@.o $@-storm.o $(filter-out %/deepbind.o,$(CLIENT_PIC)) $(BASE_PIC)
+	ld -r -o $@.o $@-storm.o $(filter-out %/deepbind.o %/seccomp.o,$(CLIENT_PIC)) $(BASE_PIC)
 	objcopy $(foreach name,$(INSIDE),--redefine-sym $(name)=inside_$(name)) $@.o
 	$(CC) $(SANFLAGS) $(LDFLAGS) -rdynamic -o $@ $@.o $(PB_STATIC) -lpthread -ldl
 
