@@ -48,10 +48,13 @@ static void blocks_are_distinct_and_within_their_span(void **state)
     }
     span_trim();
     for (unsigned class = 1; class <= N_SMALL; class ++) {
-        uint64_t n_spans, n_out;
+        uint64_t n_spans, n_out, n_bytes, n_blocks;
         span_stats(class, &n_spans, &n_out);
+        span_sizes(class, &n_bytes, &n_blocks);
         assert_int_equal(n_spans, 0);
         assert_int_equal(n_out, 0);
+        assert_int_equal(n_bytes, 0);
+        assert_int_equal(n_blocks, 0);
     }
 }
 
@@ -82,6 +85,32 @@ static void a_batch_goes_home_to_several_arenas(void **state)
     uint64_t n_spans, n_out;
     span_stats(7, &n_spans, &n_out);
     assert_int_equal(n_out, 0);
+}
+
+/* Of a class without blocks one span is kept, so that the next block does not take a new one,
+ * unless it is long. */
+static void an_empty_span_is_kept_if_it_is_short(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        void *block;
+        uint64_t n_spans, n_out, n_bytes, n_blocks;
+        unsigned n_units = sizeclasses[class].n_least_units;
+        assert_int_equal(span_take(0, class, &block, 1), 1);
+        span_stats(class, &n_spans, &n_out);
+        span_sizes(class, &n_bytes, &n_blocks);
+        assert_int_equal(n_spans, 1);
+        assert_int_equal(n_bytes, n_units * UNIT_BYTES);
+        assert_int_equal(n_blocks, n_bytes / sizeclass_bytes(class));
+        span_give(class, &block, 1);
+        span_stats(class, &n_spans, &n_out);
+        span_sizes(class, &n_bytes, &n_blocks);
+        assert_int_equal(n_spans, n_units <= 3);
+        assert_int_equal(n_bytes, n_spans * n_units * UNIT_BYTES);
+        assert_int_equal(n_out, 0);
+        span_trim();
+    }
+    assert_true(sizeclasses[N_SMALL].n_least_units > 3); /* both were seen */
 }
 
 /* Runs `misuse` in a child and compares its last words. */
@@ -170,6 +199,7 @@ int main(void)
         cmocka_unit_test(blocks_are_distinct_and_within_their_span),
         cmocka_unit_test(the_lowest_address_comes_last),
         cmocka_unit_test(a_batch_goes_home_to_several_arenas),
+        cmocka_unit_test(an_empty_span_is_kept_if_it_is_short),
         cmocka_unit_test(misuse_is_named),
         cmocka_unit_test(runs_merge_and_resize),
     };
