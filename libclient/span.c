@@ -18,10 +18,13 @@
 #define PART_BYTES (UNIT_BYTES / 4)
 
 /*
- * A bin keeps the last of its spans when it is empty, if that is no longer: for most classes the
- * one that they begin with, of which the next block would take a new one each time.
+ * A bin keeps the last of its spans when it is empty, of which the next block would take a new one
+ * otherwise: a short one always, one of up to so many units when such ones have come and gone a few
+ * times.
  */
-#define KEPT_MAX_UNITS 3u
+#define KEPT_UNITS     3u
+#define KEPT_MAX_UNITS 4u
+#define KEPT_AFTER     4u
 
 static TABLE_FIRST struct bin bins[N_ARENAS][N_SMALL + 1];
 
@@ -378,9 +381,15 @@ void span_check_cached(unsigned class, void *const *blocks, unsigned n)
         misuse_abort((enum misuse)fault, blocks[at]);
 }
 
-static bool is_kept(const struct bin *bin, const struct span *span)
+/* An empty one. */
+static bool keep(struct bin *bin, const struct span *span)
 {
-    return bin->n_partial == 1 && span->n_units <= KEPT_MAX_UNITS;
+    if (bin->n_partial > 1 || span->n_units > KEPT_MAX_UNITS)
+        return false;
+    if (span->n_units <= KEPT_UNITS || bin->n_gone == KEPT_AFTER)
+        return true;
+    bin->n_gone++;
+    return false;
 }
 
 /* The span has been full, or has just become empty. One that is not to be kept goes to `emptied`.
@@ -390,7 +399,7 @@ static __attribute__((noinline)) void relist_span(struct bin *bin, struct span *
 {
     if (span->listed_in == SPAN_UNLISTED)
         list_span(bin, span);
-    if (span->n_free == span->n_blocks && !is_kept(bin, span)) {
+    if (span->n_free == span->n_blocks && !keep(bin, span)) {
         unlist_span(bin, span);
         count_out(bin, span);
         list_push_back(emptied, &span->link);

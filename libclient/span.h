@@ -47,6 +47,7 @@ static inline unsigned span_bin_number(unsigned arena, unsigned class)
 struct bin {
     struct lock lock;
     uint32_t n_partial;
+    uint8_t n_gone;      /* span.c: spans that emptied and were not kept, up to KEPT_AFTER */
     struct list partial; /* span.link; in front the one to take from */
     /* Totals, under the lock; read without it for statistics. */
     uint64_t n_spans;
