@@ -83,29 +83,12 @@ static void *out_of_memory(void)
     return NULL;
 }
 
-/*
- * On huge pages a span of several units costs all of them, for one block or two. So the first
- * blocks of such a class are large ones, until these have taken as much as the span would.
- */
-static bool is_rare(unsigned class)
-{
-    static uint8_t n_requests[N_SMALL + 1]; /* relaxed: one more or less is the same */
-    uint8_t n = atomic_load_relaxed(&n_requests[class]);
-    if (n + 1 >= sizeclasses[class].n_units)
-        return false;
-    atomic_store_relaxed(&n_requests[class], (uint8_t)(n + 1));
-    return true;
-}
-
 /* The small class for a request, or CLASS_NONE: it takes a large block, or a huge one. */
 static unsigned small_class(size_t n_bytes, size_t alignment)
 {
-    bool is_outgrown = firstregion_is_outgrown();
-    if (n_bytes > SMALL_MAX_BYTES || (n_bytes > FEW_MAX_BYTES && !is_outgrown))
+    if (n_bytes > SMALL_MAX_BYTES || (n_bytes > FEW_MAX_BYTES && !firstregion_is_outgrown()))
         return CLASS_NONE;
-    unsigned class =
-        alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
-    return class != CLASS_NONE && is_outgrown && is_rare(class) ? CLASS_NONE : class;
+    return alignment <= 16 ? sizeclass_of(n_bytes) : sizeclass_of_aligned(n_bytes, alignment);
 }
 
 /* The first one of a program that is small as yet is set apart, unless it is one that grows. */

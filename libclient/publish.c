@@ -18,13 +18,13 @@ void publish_class(unsigned class, uint64_t n_cached)
     struct ledger *ledger = link_ledger();
     if (!ledger)
         return;
-    uint64_t n_spans, n_out;
+    uint64_t n_spans, n_out, n_bytes, n_blocks;
     span_stats(class, &n_spans, &n_out);
+    span_sizes(class, &n_bytes, &n_blocks);
     struct ledger_class *figures = &ledger->classes[class];
     atomic_store_relaxed(&figures->block_bytes, sizeclasses[class].block_bytes);
     atomic_store_relaxed(&figures->span_bytes,
-                         n_spans * sizeclasses[class].n_units * UNIT_BYTES +
-                             firstblocks_n_taken(class) * sizeclasses[class].block_bytes);
+                         n_bytes + firstblocks_n_taken(class) * sizeclasses[class].block_bytes);
     atomic_store_relaxed(&figures->out_blocks, n_out + firstblocks_n_live(class));
     atomic_store_relaxed(&figures->cached_blocks, n_cached);
 }

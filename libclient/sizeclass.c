@@ -6,9 +6,9 @@
 struct sizeclass sizeclasses[N_CLASSES];
 
 /*
- * The shortest span that wastes at most a sixteenth at its end and holds enough blocks to be worth
- * a list entry. Of the largest blocks one is enough: the fewer are together in a span, the sooner
- * all of them are free.
+ * The usual span: the shortest one that wastes at most a sixteenth at its end and holds enough
+ * blocks to be worth a list entry. Of the largest blocks one is enough: the fewer are together in a
+ * span, the sooner all of them are free.
  */
 static unsigned span_units(size_t block_bytes)
 {
@@ -31,11 +31,30 @@ void sizeclass_init(void)
         sizeclasses[class] = (struct sizeclass){
             .block_bytes = (uint32_t)block_bytes,
             .n_units = (uint8_t)n_units,
+            .n_least_units = (uint8_t)((block_bytes + UNIT_BYTES - 1) >> UNIT_SHIFT),
             .n_blocks = (uint16_t)(n_units * UNIT_BYTES / block_bytes),
             .reciprocal =
                 (((uint64_t)1 << SIZECLASS_RECIPROCAL_SHIFT) + block_bytes - 1) / block_bytes,
         };
     }
+}
+
+/* What a span may waste at its end, as one in so many parts of it. */
+static unsigned waste_share(uint64_t n_spans)
+{
+    return n_spans == 0 ? 1 : n_spans == 1 ? 3 : 5;
+}
+
+unsigned sizeclass_span_units(unsigned class, uint64_t n_spans, uint64_t n_units_held)
+{
+    const struct sizeclass *size = &sizeclasses[class];
+    unsigned n_units = size->n_least_units, share = waste_share(n_spans);
+    if (n_units_held >= 2 * size->n_units)
+        return size->n_units;
+    while (n_units < size->n_units &&
+           n_units * UNIT_BYTES % size->block_bytes * share > n_units * UNIT_BYTES)
+        n_units++;
+    return n_units;
 }
 
 /* A class at a time: each thread has such a table made. */

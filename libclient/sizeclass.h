@@ -37,8 +37,9 @@ static_assert(N_SMALL < LEDGER_N_CLASSES, "every class has its place in the ledg
 
 struct sizeclass {
     uint32_t block_bytes;
-    uint16_t n_blocks; /* per span */
-    uint8_t n_units;   /* per span */
+    uint16_t n_blocks;     /* per usual span */
+    uint8_t n_units;       /* per usual span */
+    uint8_t n_least_units; /* that hold a block */
     uint64_t
         reciprocal; /* offset / block_bytes == offset * reciprocal >> SIZECLASS_RECIPROCAL_SHIFT */
 };
@@ -58,6 +59,13 @@ static inline bool sizeclass_is_small(unsigned class)
 {
     return class - 1 < N_SMALL;
 }
+
+/*
+ * How long the next span is to be, where the class has so many of so many units together. The first
+ * one is the shortest that there can be, as it may be all that the class ever needs; the next ones
+ * are longer only where that wastes much at the end, until there are two usual ones' worth.
+ */
+unsigned sizeclass_span_units(unsigned class, uint64_t n_spans, uint64_t n_units_held);
 
 /* Block size of small class `class`. */
 static inline size_t sizeclass_bytes(unsigned class)

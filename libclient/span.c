@@ -14,6 +14,15 @@
 
 static_assert(SPAN_MAX_UNITS * PAGES_PER_UNIT - 1 <= UINT8_MAX, "n_ready_pages counts them");
 
+/*
+ * A bin keeps the last of its spans when it is empty, of which the next block would take a new one
+ * otherwise: a short one always, one of up to so many units when such ones have come and gone a few
+ * times.
+ */
+#define KEPT_UNITS     3u
+#define KEPT_MAX_UNITS 4u
+#define KEPT_AFTER     4u
+
 static TABLE_FIRST struct bin bins[N_ARENAS][N_SMALL + 1];
 
 static uint32_t n_open; /* arenas 0..n_open - 1 have bins that are set up */
@@ -57,24 +66,30 @@ static inline struct span *span_of(const void *block)
     return window_span(number - unit + first);
 }
 
+/* Relaxed: hints. */
+static unsigned next_span_units(const struct bin *bin, unsigned class)
+{
+    return sizeclass_span_units(class, atomic_load_relaxed(&bin->n_spans),
+                                atomic_load_relaxed(&bin->n_units));
+}
+
 /* A span with no block carved yet: not a byte of its memory is touched. */
 static struct span *span_create(unsigned arena, unsigned class, bool grows)
 {
-    const struct sizeclass *size = &sizeclasses[class];
     bool zero;
-    char *run = runs_allocate(size->n_units, 1, class, grows, &zero);
+    unsigned n_units = next_span_units(&bins[arena][class], class);
+    unsigned n_blocks = (unsigned)(n_units * UNIT_BYTES / sizeclasses[class].block_bytes);
+    char *run = runs_allocate(n_units, 1, class, grows, &zero);
     if (!run)
         return NULL;
     size_t unit = window_unit_number(run);
     struct span *span = window_span(unit);
-    span->free_blocks =
-        size->n_blocks <= SPAN_FEW_BLOCKS ? span->few_blocks : window.bitmaps[unit].words;
-    span->n_blocks = size->n_blocks;
-    span->n_free = size->n_blocks;
+    span->free_blocks = n_blocks <= SPAN_FEW_BLOCKS ? span->few_blocks : window.bitmaps[unit].words;
+    span->n_blocks = span->n_free = (uint16_t)n_blocks;
     atomic_store_relaxed(&span->n_carved, 0); /* firstregion.c looks */
     span->hint = 0;
     span->class = (uint8_t) class;
-    span->n_units = size->n_units;
+    span->n_units = (uint8_t)n_units;
     span->arena = (uint8_t)arena;
     span->rest = 0;
     spanpages_note_use(span);
@@ -91,10 +106,25 @@ static void span_destroy(struct span *span)
     runs_free(span_start(span), span->n_units);
 }
 
-/* Under the bin's lock; an atomic store, since statistics read it without. */
-static void count_spans(struct bin *bin, int change)
+/* Blocks, as the span was created: its end may have been left in the first region since. */
+static uint64_t n_created(const struct span *span)
 {
-    atomic_store_relaxed(&bin->n_spans, bin->n_spans + (uint64_t)(int64_t)change);
+    return span->n_units * UNIT_BYTES / sizeclasses[span->class].block_bytes;
+}
+
+/* Under the bin's lock; atomic stores, since statistics read these without. */
+static void count_in(struct bin *bin, const struct span *span)
+{
+    atomic_store_relaxed(&bin->n_spans, bin->n_spans + 1);
+    atomic_store_relaxed(&bin->n_units, bin->n_units + span->n_units);
+    atomic_store_relaxed(&bin->n_blocks, bin->n_blocks + n_created(span));
+}
+
+static void count_out(struct bin *bin, const struct span *span)
+{
+    atomic_store_relaxed(&bin->n_spans, bin->n_spans - 1);
+    atomic_store_relaxed(&bin->n_units, bin->n_units - span->n_units);
+    atomic_store_relaxed(&bin->n_blocks, bin->n_blocks - n_created(span));
 }
 
 static void list_span(struct bin *bin, struct span *span)
@@ -111,11 +141,12 @@ static void unlist_span(struct bin *bin, struct span *span)
     bin->n_partial--;
 }
 
-/* Its class's only one goes on when the program has outgrown the region, while it is hardly begun:
- * a new one would take as much of a huge page, for the few blocks that such a class has. */
+/* Of a class that has no more than a usual span it goes on when the program has outgrown the
+ * region, while it is hardly begun: a new one would take as much of a huge page, for the few blocks
+ * that such a class has. */
 static bool is_hardly_used(const struct bin *bin, const struct span *span)
 {
-    return bin->n_spans == 1 && span->n_carved <= span->n_blocks / 2;
+    return bin->n_units <= sizeclasses[span->class].n_units && span->n_carved <= span->n_blocks / 2;
 }
 
 /* The span ends with what has come in. */
@@ -228,6 +259,12 @@ static unsigned take_from_bin(struct bin *bin, void **blocks, unsigned n)
     return got;
 }
 
+/* Has the class as much as a usual span already? Relaxed: a hint. */
+static bool grows(const struct bin *bin, unsigned class)
+{
+    return atomic_load_relaxed(&bin->n_units) >= sizeclasses[class].n_units;
+}
+
 unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n)
 {
     struct bin *bin = &bins[arena][class];
@@ -236,14 +273,12 @@ unsigned span_take(unsigned arena, unsigned class, void **blocks, unsigned n)
     lock_release(&bin->lock);
     if (got == 0) {
         /* Not under the bin's lock: no lock is waited for while another is held. */
-        /* Relaxed: a hint. */
-        bool grows = atomic_load_relaxed(&bin->n_spans) > 0;
-        struct span *span = span_create(arena, class, grows);
+        struct span *span = span_create(arena, class, grows(bin, class));
         if (!span)
             return 0;
         lock_acquire(&bin->lock);
         list_span(bin, span);
-        count_spans(bin, 1);
+        count_in(bin, span);
         got = take_from_bin(bin, blocks, n);
         lock_release(&bin->lock);
     }
@@ -272,7 +307,7 @@ bool span_prewarm(unsigned arena, unsigned class, size_t n)
         n_free += span->n_blocks;
         lock_acquire(&bin->lock);
         list_span(bin, span);
-        count_spans(bin, 1);
+        count_in(bin, span);
         lock_release(&bin->lock);
     }
     return true;
@@ -345,6 +380,17 @@ void span_check_cached(unsigned class, void *const *blocks, unsigned n)
         misuse_abort((enum misuse)fault, blocks[at]);
 }
 
+/* An empty one. */
+static bool keep(struct bin *bin, const struct span *span)
+{
+    if (bin->n_partial > 1 || span->n_units > KEPT_MAX_UNITS)
+        return false;
+    if (span->n_units <= KEPT_UNITS || bin->n_gone == KEPT_AFTER)
+        return true;
+    bin->n_gone++;
+    return false;
+}
+
 /* The span has been full, or has just become empty. One that is not to be kept goes to `emptied`.
  */
 static __attribute__((noinline)) void relist_span(struct bin *bin, struct span *span,
@@ -352,9 +398,9 @@ static __attribute__((noinline)) void relist_span(struct bin *bin, struct span *
 {
     if (span->listed_in == SPAN_UNLISTED)
         list_span(bin, span);
-    if (span->n_free == span->n_blocks && bin->n_partial > 1) {
+    if (span->n_free == span->n_blocks && !keep(bin, span)) {
         unlist_span(bin, span);
-        count_spans(bin, -1);
+        count_out(bin, span);
         list_push_back(emptied, &span->link);
     }
 }
@@ -429,7 +475,7 @@ size_t span_trim(void)
                 if (span->n_free != span->n_blocks)
                     continue;
                 unlist_span(bin, span);
-                count_spans(bin, -1);
+                count_out(bin, span);
                 n_bytes += span->n_units * UNIT_BYTES;
                 list_push_back(&emptied, &span->link);
             }
@@ -450,10 +496,21 @@ void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out)
     }
 }
 
+void span_sizes(unsigned class, uint64_t *n_bytes, uint64_t *n_blocks)
+{
+    *n_bytes = *n_blocks = 0;
+    for (unsigned arena = 0; arena < n_arenas(); arena++) {
+        *n_bytes += atomic_load_relaxed(&bins[arena][class].n_units) << UNIT_SHIFT; /* likewise */
+        *n_blocks += atomic_load_relaxed(&bins[arena][class].n_blocks);
+    }
+}
+
 #ifdef HAKMEM_DEBUG
 static bool span_is_valid(const struct span *span, unsigned arena, unsigned class)
 {
-    if (span->class != class || span->arena != arena || span->n_carved > span->n_blocks)
+    if (span->class != class || span->arena != arena || span->n_carved > span->n_blocks ||
+        span->n_blocks > n_created(span) || span->n_units < sizeclasses[class].n_least_units ||
+        span->n_units > sizeclasses[class].n_units)
         return false;
     unsigned n_bits = 0;
     for (unsigned word = 0; word < SPAN_MAX_BLOCKS / 64 && word * 64 < span->n_carved; word++) {
@@ -472,15 +529,18 @@ bool span_bins_are_valid(void)
         for (unsigned class = 1; class <= N_SMALL && valid; class ++) {
             struct bin *bin = &bins[arena][class];
             uint32_t n_listed = 0;
+            uint64_t n_units = 0;
             lock_acquire(&bin->lock);
             list_for_each(link, &bin->partial)
             {
                 struct span *span = list_entry(link, struct span, link);
+                n_units += span->n_units;
                 valid = valid && span->listed_in == span_bin_number(arena, class) &&
                         span_is_valid(span, arena, class);
                 n_listed++;
             }
-            valid = valid && n_listed == bin->n_partial;
+            valid = valid && n_listed == bin->n_partial && n_listed <= bin->n_spans &&
+                    n_units <= bin->n_units && bin->n_out <= bin->n_blocks;
             lock_release(&bin->lock);
         }
     }

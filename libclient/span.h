@@ -11,8 +11,11 @@
  * invalid frees are caught, at the latest when a thread cache is flushed.
  *
  * Life of a span: created (first blocks wanted, none free in the bin) -> partial (listed) <-> full
- * (not listed) -> empty (all blocks home): kept if it is the bin's last partial one, else its run
- * goes back to runs.c.
+ * (not listed) -> empty (all blocks home): kept if it is the bin's last partial one, and short,
+ * else its run goes back to runs.c.
+ *
+ * A bin's first span is as short as one can be, its next ones are longer where that wastes less
+ * (sizeclass.h): a program has a few blocks of many classes.
  *
  * Place in the life of a SuperSlab: carved, emptied.
  */
@@ -44,10 +47,13 @@ static inline unsigned span_bin_number(unsigned arena, unsigned class)
 struct bin {
     struct lock lock;
     uint32_t n_partial;
+    uint8_t n_gone;      /* span.c: spans that emptied and were not kept, up to KEPT_AFTER */
     struct list partial; /* span.link; in front the one to take from */
     /* Totals, under the lock; read without it for statistics. */
     uint64_t n_spans;
-    uint64_t n_out; /* blocks live or in thread caches */
+    uint64_t n_units;  /* of these spans */
+    uint64_t n_blocks; /* likewise, as they were created */
+    uint64_t n_out;    /* blocks live or in thread caches */
 } __attribute__((aligned(64)));
 
 /* Arena 0 can be used from here on. */
@@ -92,8 +98,9 @@ bool span_prewarm(unsigned arena, unsigned class, size_t n);
 /* Releases every empty span. Bytes given back to runs.c. */
 size_t span_trim(void);
 
-/* Sums over the arenas. */
+/* Sums over the arenas: spans, blocks that are out; what the spans take up, blocks in them. */
 void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out);
+void span_sizes(unsigned class, uint64_t *n_bytes, uint64_t *n_blocks);
 
 #ifdef HAKMEM_DEBUG
 bool span_bins_are_valid(void);

@@ -22,16 +22,16 @@
 
 void stats_gather_class(unsigned class, struct hak_class_stats *stats)
 {
-    uint64_t n_spans, n_out, n_cached = cache_cached_blocks(class);
+    uint64_t n_spans, n_out, n_bytes, n_blocks, n_cached = cache_cached_blocks(class);
     span_stats(class, &n_spans, &n_out);
+    span_sizes(class, &n_bytes, &n_blocks);
     if (n_cached > n_out)
         n_cached = n_out; /* read at different moments */
     stats->block_bytes = sizeclasses[class].block_bytes;
-    stats->span_bytes = n_spans * sizeclasses[class].n_units * UNIT_BYTES +
-                        firstblocks_n_taken(class) * stats->block_bytes;
+    stats->span_bytes = n_bytes + firstblocks_n_taken(class) * stats->block_bytes;
     stats->live_blocks = n_out - n_cached + firstblocks_n_live(class);
     stats->cached_blocks = n_cached;
-    stats->free_blocks = n_spans * sizeclasses[class].n_blocks - n_out;
+    stats->free_blocks = n_blocks > n_out ? n_blocks - n_out : 0; /* likewise */
 }
 
 void stats_gather(struct hak_stats *stats)

@@ -114,25 +114,45 @@ static void first_spans_stay_in_it_while_the_heap_is_small(void **state)
 }
 
 /* On huge pages a span of many units for one block would be a waste. */
-static void rare_blocks_take_no_span(void **state)
+static void rare_blocks_take_short_spans(void **state)
 {
     (void)state;
     bool zero;
-    enum { BYTES = 100000 };
-    unsigned class = sizeclass_of(BYTES), n_large = 0;
+    enum { BYTES = 100000, N = 40 };
+    unsigned class = sizeclass_of(BYTES);
+    const struct sizeclass *size = &sizeclasses[class];
+    uint64_t n_bytes, n_blocks, block_bytes = 0;
+    void *blocks[N];
     assert_true(firstregion_is_outgrown());
-    assert_true(sizeclasses[class].n_units > 2);
-    void *blocks[UNITS_PER_SUPERSLAB];
-    for (unsigned i = 0; i < UNITS_PER_SUPERSLAB; i++) {
+    assert_true(size->n_units > 2 * size->n_least_units);
+    for (unsigned i = 0; i < N; i++) {
         blocks[i] = heap_allocate(BYTES, 16, false, &zero);
         assert_non_null(blocks[i]);
-        n_large += window_class(blocks[i]) == CLASS_LARGE;
-        /* Once there is a span, there is no going back. */
-        assert_true(window_class(blocks[i]) == class || n_large == i + 1);
+        assert_int_equal(window_class(blocks[i]), class);
+        block_bytes += size->block_bytes;
+        span_sizes(class, &n_bytes, &n_blocks);
+        assert_true(n_bytes >= block_bytes);
+        if (i == 0)
+            assert_int_equal(n_bytes, size->n_least_units * UNIT_BYTES);
+        /* A usual span more than what is used, and a third of it where it is little, is the most
+         * that is taken. */
+        assert_true(n_bytes <= block_bytes + block_bytes / 3 + size->n_units * UNIT_BYTES);
     }
-    assert_int_equal(n_large, sizeclasses[class].n_units - 1);
-    /* It is a large block's place that it has, as long as it stays large. */
-    assert_ptr_equal(heap_resize(blocks[0], BYTES / 4), blocks[0]);
+    assert_true(n_bytes <= block_bytes + block_bytes / 8 + size->n_units * UNIT_BYTES);
+    for (unsigned i = 0; i < N; i++)
+        heap_free(blocks[i]);
+}
+
+/* A large block keeps its place, as long as it stays large. */
+static void large_blocks_stay_large(void **state)
+{
+    (void)state;
+    bool zero;
+    void *block = heap_allocate(300000, 16, false, &zero);
+    assert_non_null(block);
+    assert_int_equal(window_class(block), CLASS_LARGE);
+    assert_ptr_equal(heap_resize(block, 25000), block);
+    heap_free(block);
 }
 
 /* By a program that says how much it will need. */
@@ -153,7 +173,8 @@ int main(void)
         cmocka_unit_test(large_blocks_go_elsewhere_alone),
         cmocka_unit_test(much_that_is_touched_outgrows_it),
         cmocka_unit_test(first_spans_stay_in_it_while_the_heap_is_small),
-        cmocka_unit_test(rare_blocks_take_no_span),
+        cmocka_unit_test(rare_blocks_take_short_spans),
+        cmocka_unit_test(large_blocks_stay_large),
         cmocka_unit_test(what_is_left_gets_nothing_new),
     };
     return heap_is_ready() ? cmocka_run_group_tests(tests, NULL, NULL) : 1;

@@ -232,15 +232,18 @@ static char *start_of_span(const char *block)
 static void what_is_in_use_stays(void **state)
 {
     enum { BYTES = 256, N = (4 << 20) / BYTES, N_BUSY_MAX = 200 };
-    static char *quiet[N], *busy[N_BUSY_MAX];
+    static char *quiet[N], *busy[N_BUSY_MAX], *last;
     unsigned class = sizeclass_of(BYTES), other = class_of_long_spans();
-    unsigned n_busy = sizeclasses[other].n_blocks * 3u;
+    unsigned n_busy = sizeclasses[other].n_blocks * 4u;
     size_t span_bytes = sizeclasses[other].n_units * UNIT_BYTES;
     uint64_t before = purge_counters().purged_bytes, end = seconds_now() + BOUND_S;
     (void)state;
     assert_in_range(n_busy, 24, N_BUSY_MAX);
     take_filled(class, quiet, N);
     take_filled(other, busy, n_busy);
+    last = busy[n_busy - 1]; /* the first ones are in shorter spans */
+    busy[n_busy - 1] = busy[0];
+    busy[0] = last;
     for (unsigned i = 1; i < N; i++)
         give(class, quiet[i]);
     /* Of one span all but one block; it is the only one from which blocks are to be had. */

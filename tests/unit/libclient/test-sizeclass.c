@@ -54,6 +54,33 @@ static void spans_fit_and_waste_little(void **state)
     }
 }
 
+/* The first span holds a block and no more than it must, the next ones waste ever less of
+ * themselves, and a class that has much gets usual ones. */
+static void spans_begin_short(void **state)
+{
+    (void)state;
+    const unsigned shares[] = {1, 3, 5, 5};
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        const struct sizeclass *size = &sizeclasses[class];
+        size_t least = (size->block_bytes + UNIT_BYTES - 1) / UNIT_BYTES;
+        uint64_t n_held = 0;
+        assert_int_equal(size->n_least_units, least);
+        assert_int_equal(sizeclass_span_units(class, 0, 0), least);
+        for (unsigned n_spans = 0; n_spans < 4 && n_held < 2 * size->n_units; n_spans++) {
+            unsigned n_units = sizeclass_span_units(class, n_spans, n_held);
+            size_t n_bytes = n_units * UNIT_BYTES, waste = n_bytes % size->block_bytes;
+            assert_in_range(n_units, least, size->n_units);
+            assert_true(waste <= n_bytes / shares[n_spans]);
+            /* None that is shorter would do. */
+            for (size_t n = least; n < n_units; n++)
+                assert_true(n * UNIT_BYTES % size->block_bytes > n * UNIT_BYTES / shares[n_spans]);
+            n_held += n_units;
+        }
+        assert_int_equal(sizeclass_span_units(class, 2, 2 * size->n_units), size->n_units);
+        assert_int_equal(sizeclass_span_units(class, 9, 1000), size->n_units);
+    }
+}
+
 static void every_offset_divides_exactly(void **state)
 {
     (void)state;
@@ -93,6 +120,7 @@ int main(void)
         cmocka_unit_test(the_table_says_the_same),
         cmocka_unit_test(rounding_is_bounded),
         cmocka_unit_test(spans_fit_and_waste_little),
+        cmocka_unit_test(spans_begin_short),
         cmocka_unit_test(every_offset_divides_exactly),
         cmocka_unit_test(alignment_is_met_or_refused),
     };

@@ -48,10 +48,13 @@ static void blocks_are_distinct_and_within_their_span(void **state)
     }
     span_trim();
     for (unsigned class = 1; class <= N_SMALL; class ++) {
-        uint64_t n_spans, n_out;
+        uint64_t n_spans, n_out, n_bytes, n_blocks;
         span_stats(class, &n_spans, &n_out);
+        span_sizes(class, &n_bytes, &n_blocks);
         assert_int_equal(n_spans, 0);
         assert_int_equal(n_out, 0);
+        assert_int_equal(n_bytes, 0);
+        assert_int_equal(n_blocks, 0);
     }
 }
 
@@ -82,6 +85,56 @@ static void a_batch_goes_home_to_several_arenas(void **state)
     uint64_t n_spans, n_out;
     span_stats(7, &n_spans, &n_out);
     assert_int_equal(n_out, 0);
+}
+
+static uint64_t bytes_of(unsigned class)
+{
+    uint64_t n_spans, n_out, n_bytes, n_blocks;
+    span_stats(class, &n_spans, &n_out);
+    span_sizes(class, &n_bytes, &n_blocks);
+    assert_true(n_blocks >= n_out);
+    assert_int_equal(n_bytes == 0, n_spans == 0);
+    return n_bytes;
+}
+
+/* Of a class without blocks one span is kept, so that the next block does not take a new one: if it
+ * is short, or of middling length and wanted again and again. */
+static void an_empty_span_is_kept_if_it_is_short(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= N_SMALL; class ++) {
+        void *block;
+        unsigned n_units = sizeclasses[class].n_least_units;
+        for (unsigned n_gone = 0; n_gone < 6; n_gone++) {
+            assert_int_equal(span_take(1, class, &block, 1), 1);
+            assert_int_equal(bytes_of(class), n_units * UNIT_BYTES);
+            span_give(class, &block, 1);
+            assert_int_equal(bytes_of(class),
+                             n_units <= 3 || n_gone >= 4 ? n_units * UNIT_BYTES : 0);
+        }
+        span_trim();
+        assert_int_equal(bytes_of(class), 0);
+    }
+    assert_int_equal(sizeclasses[N_SMALL].n_least_units, 4); /* both were seen */
+}
+
+/* A usual one is longer than that. */
+static void an_empty_span_that_is_long_goes(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    unsigned class = sizeclass_of(57344);
+    void *blocks[N];
+    assert_true(sizeclasses[class].n_units > 4);
+    for (unsigned turn = 0; turn < 6; turn++) {
+        unsigned n = 0;
+        while (n < N)
+            n += span_take(1, class, blocks + n, N - n);
+        assert_true(bytes_of(class) >= N * (uint64_t)57344);
+        /* The one of the last block to come home is of the usual length. */
+        span_give(class, blocks, N);
+        assert_int_equal(bytes_of(class), 0);
+    }
 }
 
 /* Runs `misuse` in a child and compares its last words. */
@@ -170,6 +223,8 @@ int main(void)
         cmocka_unit_test(blocks_are_distinct_and_within_their_span),
         cmocka_unit_test(the_lowest_address_comes_last),
         cmocka_unit_test(a_batch_goes_home_to_several_arenas),
+        cmocka_unit_test(an_empty_span_is_kept_if_it_is_short),
+        cmocka_unit_test(an_empty_span_that_is_long_goes),
         cmocka_unit_test(misuse_is_named),
         cmocka_unit_test(runs_merge_and_resize),
     };
