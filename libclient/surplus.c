@@ -14,10 +14,11 @@
 #include "libclient/tables.h"
 #include "libclient/window.h"
 
-/* What may be free in any program: so much; twice the largest block of several that it freed, of
- * which the next may be as large (glibc trims beyond that, too); and a share of what is in use. */
+/* What may be free in any program: so much; four times the largest block of several that it freed,
+ * of which the next may be as large (glibc trims beyond twice that); and a share of what is in use.
+ */
 #define FREE_MIN_SLABS    4u
-#define LARGEST_TIMES     2u
+#define LARGEST_TIMES     4u
 #define LARGEST_MAX_SLABS 8u
 #define FREE_SHARE        8u
 /* A step goes half of the limit below it, but not further than so, and begins such a share of the

@@ -4,7 +4,7 @@
  *
  * Other free memory goes by the clock: leased memory by the daemon's, private memory at slow paths
  * once a second (source.c). A program that frees much and then sleeps comes to none. So what is
- * free, private and was used may be so much: a little, as much as two blocks like the largest one
+ * free, private and was used may be so much: a little, as much as four blocks like the largest one
  * that it freed, a share of what is in use, and what this program has been seen to want again
  * within the second after it went. Beyond that it goes, in batches, so that a heap that is freed
  * bit by bit costs few calls.
