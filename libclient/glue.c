@@ -173,6 +173,13 @@ void glue_no_huge_pages(void *at, size_t n_bytes)
     madvise(at, n_bytes, MADV_NOHUGEPAGE);
 }
 
+void glue_split_huge_page(void *at)
+{
+    count_syscall();
+    /* Such advice about a part of it is what the kernel (5.4 and later) splits one for. */
+    madvise(at, glue_page_bytes(), MADV_COLD);
+}
+
 bool glue_move(void *from, void *to, size_t n_bytes)
 {
     count_syscall();

@@ -54,6 +54,12 @@ void glue_populate_pages(const void *at, size_t n_bytes);
 void glue_huge_pages(void *at, size_t n_bytes);
 /* Keeps huge pages away from memory that may stay mostly untouched. A hint. */
 void glue_no_huge_pages(void *at, size_t n_bytes);
+/*
+ * The 2 MiB page at `at`, if there is one in private memory, becomes small pages. Of one that is
+ * whole the kernel keeps the parts that are purged until memory is short. A hint, which changes no
+ * contents; 155 us.
+ */
+void glue_split_huge_page(void *at);
 /* Moves anonymous pages; the source stays mapped and reads as zero. False: nothing has changed. */
 bool glue_move(void *from, void *to, size_t n_bytes);
 

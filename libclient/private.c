@@ -38,6 +38,19 @@ static bool is_rested(const struct superslab *slab, uint32_t now_s, uint32_t idl
     return !slab->is_kept && (idle_s == 0 || now_s - slab->idle_since_s > idle_s);
 }
 
+/* What is warm becomes cold. False: the kernel refused. */
+static bool purge_run(uint32_t begin, uint32_t end)
+{
+    if (!glue_purge(window_address(begin), superslab_bytes(end - begin)))
+        return false;
+    for (uint32_t i = begin; i < end; i++) {
+        freeslabs_remove(i);
+        window_slab(i)->zero = true;
+        freeslabs_put_cold(i);
+    }
+    return true;
+}
+
 /* In runs: a system call for each. `used`: only what has been handed out and freed. */
 static size_t purge(uint32_t idle_s, size_t keep_bytes, bool used)
 {
@@ -59,18 +72,65 @@ static size_t purge(uint32_t idle_s, size_t keep_bytes, bool used)
             }
             if (freeslabs.n_warm_private <= (int32_t)(keep_bytes >> SUPERSLAB_SHIFT))
                 return n_purged;
-            if (glue_purge(window_address(i), superslab_bytes(end - i))) {
-                for (uint32_t k = i; k < end; k++) {
-                    freeslabs_remove(k);
-                    window_slab(k)->zero = true;
-                    freeslabs_put_cold(k);
-                }
+            if (purge_run(i, end))
                 n_purged += superslab_bytes(end - i);
-            }
             i = end;
         }
     }
     return n_purged;
+}
+
+static bool is_used(uint32_t index)
+{
+    const struct superslab *slab = window_slab(index);
+    return bitmap_test(freeslabs.used, index) && slab->backing == SUPERSLAB_PRIVATE &&
+           !slab->is_kept;
+}
+
+/* Of those from `index` on, which is one of them or none, how many in a row. */
+static uint32_t count_used_row(uint32_t index, uint32_t end)
+{
+    uint32_t n = 0;
+    while (index + n < end && is_used(index + n))
+        n++;
+    return n;
+}
+
+/* Keeps the lowest n_kept of those that are used and purges the others, for which `gone` gets a
+ * bit. *n_used: all. How many went. */
+static uint32_t purge_beyond(uint32_t n_kept, uint64_t *gone, uint32_t *n_used)
+{
+    const uint32_t begins[] = {0, window.n_apart}, ends[] = {window.high_low, window.high_apart};
+    uint32_t n_purged = 0;
+    *n_used = 0;
+    for (unsigned part = 0; part < 2; part++) {
+        uint32_t i = begins[part];
+        while ((i = bitmap_next(freeslabs.used, i, ends[part], true)) < ends[part]) {
+            uint32_t n = count_used_row(i, ends[part]);
+            uint32_t n_stay = *n_used >= n_kept ? 0 : n_kept - *n_used;
+            *n_used += n;
+            if (n > n_stay && purge_run(i + n_stay, i + n)) {
+                for (uint32_t k = i + n_stay; k < i + n; k++)
+                    bitmap_set(gone, k);
+                n_purged += n - n_stay;
+            }
+            i += n > 0 ? n : 1;
+        }
+    }
+    return n_purged;
+}
+
+uint32_t private_count_used(void)
+{
+    uint32_t n_used;
+    purge_beyond(UINT32_MAX, NULL, &n_used);
+    return n_used;
+}
+
+uint32_t private_purge_beyond(uint32_t n_kept, uint64_t *gone)
+{
+    uint32_t n_used;
+    return purge_beyond(n_kept, gone, &n_used);
 }
 
 size_t private_purge(uint32_t idle_s, size_t keep_bytes)

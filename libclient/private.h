@@ -43,6 +43,11 @@ void private_make_dense(uint32_t first, uint32_t n_slabs);
  * to `keep_bytes`; not those that are kept. Bytes purged. */
 size_t private_purge(uint32_t idle_s, size_t keep_bytes);
 
+/* How many warm ones were used, but for those that are kept prewarmed; and letting go of these but
+ * for the lowest `n_kept`: each that goes has its bit set in `gone`. How many. */
+uint32_t private_count_used(void);
+uint32_t private_purge_beyond(uint32_t n_kept, uint64_t *gone);
+
 /*
  * So many SuperSlabs without pages are about to be touched, for a block that found too few free
  * ones in a row: as many that were used and are free are purged, not to be held beside. What was

@@ -38,6 +38,8 @@
 #define PIECE_CALLS    96u
 #define PIECE_LOOKS    256u
 #define PIECE_PAUSE_MS 4u
+/* It takes as long as so many. */
+#define SPLIT_CALLS 32u
 
 static struct lock lock;
 static uint64_t due_ms;   /* of the next piece; read without the lock */
@@ -45,6 +47,7 @@ static uint64_t pass_ms;  /* the present pass began then */
 static uint32_t cursor;   /* the SuperSlab to go on with; 0: a new pass */
 static uint32_t n_looked; /* of the present pass */
 static uint32_t n_calls;  /* of the present piece */
+static bool must_split;   /* the present SuperSlab, before pages of it go */
 static struct purge_counters counters;
 
 struct lock *purge_lock(void)
@@ -60,10 +63,26 @@ struct purge_counters purge_counters(void)
     };
 }
 
+/*
+ * So that what goes of a 2 MiB page reaches the host. (Of leased memory the kernel sees to that.
+ * While the heap grows it is not worth the time: when memory is short the kernel goes through such
+ * pages itself.)
+ */
+static void split(const struct superslab *slab)
+{
+    must_split = false;
+    if (slab->backing != SUPERSLAB_PRIVATE)
+        return;
+    glue_split_huge_page(window_address((uint32_t)(slab - window.slabs)));
+    n_calls += SPLIT_CALLS;
+}
+
 /* Under a lock that keeps the SuperSlab carved, and from being converted at a fork. */
 static bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
 {
     bool is_leased = slab->backing == SUPERSLAB_LEASED, ok;
+    if (must_split)
+        split(slab);
     if (is_leased && originals_is_own(slab))
         ok = glue_free_file_pages(at, n_bytes);
     else if (slab->backing == SUPERSLAB_PRIVATE)
@@ -191,6 +210,7 @@ void purge_slab(uint32_t index, enum purge_when when)
     }
     if (n_pages == 0 || (!look.is_split && n_pages < worth_pages(when)))
         return;
+    must_split = !look.is_split && when != PURGE_FOR_GROWTH;
     if (!runs_purge(index, look.ripe, purge_pages))
         return;
     for (uint32_t left = ripe_spans; left; left &= left - 1)

@@ -20,6 +20,7 @@
 #include "libclient/private.h"
 #include "libclient/probe.h"
 #include "libclient/settings.h"
+#include "libclient/surplus.h"
 #include "libclient/window.h"
 
 /* An empty private SuperSlab is purged when it was not wanted for this long. */
@@ -95,6 +96,7 @@ static void age(void)
         leases_collect();
     if (must_let_go())
         let_go();
+    surplus_age(last_aged_s);
     if (freeslabs.n_warm_private > 0)
         private_purge(PRIVATE_IDLE_S, 0);
     atomic_store_relaxed(&has_warm_private, freeslabs.n_warm_private > 0);
@@ -295,15 +297,17 @@ bool source_acquire_few(bool unshared, uint32_t *index, bool *zero, bool *is_sma
 }
 
 /* After something was released. */
-static void look_around(uint32_t now_s)
+static void look_around(uint32_t now_s, bool is_too_much)
 {
     sigset_t signals;
-    if (!link_is_pending() && !age_is_due_at(now_s))
+    if (!link_is_pending() && !age_is_due_at(now_s) && !is_too_much)
         return;
     glue_block_signals(&signals);
     if (link_is_pending())
         leases_collect();
     age();
+    if (is_too_much)
+        surplus_purge();
     glue_restore_signals(&signals);
 }
 
@@ -317,7 +321,7 @@ void source_release(uint32_t first, uint32_t n_slabs)
     extents_deactivate(first, n_slabs);
     if (freeslabs.n_warm_private > 0)
         atomic_store_relaxed(&has_warm_private, 1);
-    look_around(now_s);
+    look_around(now_s, surplus_note_released(n_slabs));
     lock_release(&lock);
 }
 
@@ -328,7 +332,7 @@ void source_release_sparse(uint32_t first, uint32_t n_slabs)
         window_slab(i)->zero = true;
         freeslabs_put_sparse(i);
     }
-    look_around(glue_now_s());
+    look_around(glue_now_s(), false);
     lock_release(&lock);
 }
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 #include "libclient/purge.h"
 #include "libclient/runs.h"
 #include "libclient/settings.h"
+#include "libclient/source.h"
 #include "libclient/span.h"
 
 enum { PAGE = 4096, BOUND_S = 20 };
@@ -272,6 +274,55 @@ static void what_is_in_use_stays(void **state)
     span_trim();
 }
 
+/* The kernel's flags of the page at `at`, if this process may know them. */
+static bool read_flags(const void *at, uint64_t *flags)
+{
+    uint64_t entry;
+    int maps = open("/proc/self/pagemap", O_RDONLY), all = open("/proc/kpageflags", O_RDONLY);
+    bool ok = maps >= 0 && all >= 0 &&
+              pread(maps, &entry, 8, (off_t)((uintptr_t)at / PAGE * 8)) == 8 &&
+              (entry & (((uint64_t)1 << 55) - 1)) != 0 &&
+              pread(all, flags, 8, (off_t)((entry & (((uint64_t)1 << 55) - 1)) * 8)) == 8;
+    if (maps >= 0)
+        close(maps);
+    if (all >= 0)
+        close(all);
+    return ok;
+}
+
+/* Else the kernel has all of what was purged still, until memory is short. */
+static void what_stays_is_not_part_of_a_huge_page(void **state)
+{
+    enum { BYTES = 1024, N = (8 << 20) / BYTES, STEP = 500, COMPOUND = 1 << 15 | 1 << 16 };
+    static char *blocks[N];
+    unsigned class = sizeclass_of(BYTES), n_huge = 0;
+    uint64_t flags;
+    (void)state;
+    span_trim();
+    source_trim(0); /* what is taken comes in afresh */
+    take_filled(class, blocks, N);
+    for (unsigned i = 0; i < N; i += STEP) {
+        if (!read_flags(blocks[i], &flags))
+            skip();
+        n_huge += (flags & COMPOUND) != 0;
+    }
+    if (n_huge == 0) /* the kernel gave none */
+        skip();
+    for (unsigned i = 0; i < N; i++) {
+        if (i % STEP != 0)
+            give(class, blocks[i]);
+    }
+    purge_all();
+    n_huge = 0;
+    for (unsigned i = 0; i < N; i += STEP)
+        n_huge += read_flags(blocks[i], &flags) && (flags & COMPOUND) != 0;
+    /* Those in a SuperSlab of which too little went. */
+    assert_in_range(n_huge, 0, (2 << 20) / BYTES / STEP);
+    for (unsigned i = 0; i < N; i += STEP)
+        give(class, blocks[i]);
+    span_trim();
+}
+
 int main(void)
 {
     settings.connect = SETTINGS_CONNECT_OFF;
@@ -283,6 +334,7 @@ int main(void)
         cmocka_unit_test(survivors_keep_their_bytes),
         cmocka_unit_test(only_pages_of_survivors_stay),
         cmocka_unit_test(what_is_in_use_stays),
+        cmocka_unit_test(what_stays_is_not_part_of_a_huge_page),
     };
     return cmocka_run_group_tests(tests, grow, NULL);
 }
