@@ -59,8 +59,7 @@ struct purge_counters purge_counters(void)
     };
 }
 
-/* Under a lock that keeps the SuperSlab carved, and from being converted at a fork. */
-static bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
+bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
 {
     bool is_leased = slab->backing == SUPERSLAB_LEASED, ok;
     if (is_leased && originals_is_own(slab))
