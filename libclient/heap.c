@@ -21,6 +21,7 @@
 #include "libclient/source.h"
 #include "libclient/span.h"
 #include "libclient/tables.h"
+#include "libclient/tails.h"
 
 /* None is 0: `state` then is in the page of initialised data, which every process has. At its end a
  * program asks for it that never allocated; it need not touch a page for the answer. */
@@ -111,7 +112,10 @@ static void *allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
         return cache_take_slow(class, n_asked, alignment);
     if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
         return allocate_large(n_bytes, alignment, grows, zero);
-    return huge_allocate(n_bytes, alignment, grows, zero);
+    void *block = huge_allocate(n_bytes, alignment, grows, zero);
+    if (block && !grows)
+        tails_give_back(block, n_bytes);
+    return block;
 }
 
 void *heap_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
@@ -137,7 +141,9 @@ static void *allocate_huge_zeroed(size_t n_bytes)
         return out_of_memory();
     int saved_errno = errno;
     void *block = heap_is_ready() ? huge_allocate_zeroed(n_bytes) : NULL;
-    if (!block)
+    if (block)
+        tails_give_back(block, n_bytes);
+    else
         block = lastresort_allocate(n_bytes, 16, true);
     if (!block)
         return out_of_memory();

@@ -12,7 +12,11 @@
 #include "libclient/sparsepages.h"
 #include "libclient/window.h"
 
+/* Of what was asked for, this share may be held in addition. */
+#define SPARE_SHARE 4
+
 static uint64_t live_bytes;
+static int64_t spare_pages;
 
 static uint32_t slabs_for(size_t n_bytes)
 {
@@ -29,7 +33,27 @@ static struct superslab *live_slab(const void *block)
     return slab;
 }
 
-static void *set_up(uint32_t first, uint32_t n_slabs)
+/* Relaxed: a figure that steers. */
+static void count_spare(struct superslab *slab, int32_t n_pages)
+{
+    slab->huge_spare_pages += n_pages;
+    atomic_add_relaxed(&spare_pages, n_pages);
+}
+
+static void begin_spare(struct superslab *slab, size_t n_bytes)
+{
+    size_t n_unused = superslab_bytes(slab->huge_slabs) - n_bytes;
+    slab->huge_spare_pages = 0;
+    count_spare(slab,
+                (int32_t)(n_unused / PAGE_BYTES) - (int32_t)(n_bytes / PAGE_BYTES / SPARE_SHARE));
+}
+
+static void end_spare(struct superslab *slab)
+{
+    count_spare(slab, -slab->huge_spare_pages);
+}
+
+static void *set_up(uint32_t first, uint32_t n_slabs, size_t n_bytes)
 {
     void *block = window_address(first);
     struct superslab *slab = window_slab(first);
@@ -40,6 +64,7 @@ static void *set_up(uint32_t first, uint32_t n_slabs)
         window_set_kind(window_slab(i), SUPERSLAB_HUGE_TAIL);
         window_slab(i)->zeroed_units = 0;
     }
+    begin_spare(slab, n_bytes);
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
     return block;
 }
@@ -79,7 +104,7 @@ void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     count(n_slabs, 0);
     if (*zero)
         holes_count_new(superslab_bytes(n_slabs));
-    return set_up(first, n_slabs);
+    return set_up(first, n_slabs, n_bytes);
 }
 
 void *huge_allocate_zeroed(size_t n_bytes)
@@ -96,7 +121,7 @@ void *huge_allocate_zeroed(size_t n_bytes)
         sparse_look_at(first, n_slabs);
         memset(window_address(first), 0, n_bytes);
     }
-    void *block = set_up(first, n_slabs);
+    void *block = set_up(first, n_slabs, n_bytes);
     if (window_slab(first)->is_sparse) {
         sparse_note_sparse(first, n_slabs);
         return block;
@@ -135,6 +160,7 @@ void huge_free(void *block)
     struct superslab *slab = live_slab(block);
     uint32_t n_slabs = slab->huge_slabs;
     window_set_kind(slab, SUPERSLAB_NONE);
+    end_spare(slab);
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
     count(0, n_slabs);
     release(window_index(block), n_slabs, n_slabs);
@@ -155,14 +181,17 @@ void *huge_resize(void *block, size_t n_bytes)
     if (n_new == n_old)
         return block;
     if (n_new < n_old) {
+        end_spare(slab);
         slab->huge_slabs = n_new;
+        begin_spare(slab, n_bytes);
         count(n_new, n_old);
         release(first + n_new, n_old - n_new, n_old);
         return block;
     }
     if (source_extend(first, n_old, n_new)) {
+        end_spare(slab);
         count(n_new, n_old);
-        return set_up(first, n_new);
+        return set_up(first, n_new, n_bytes);
     }
     uint32_t first_new;
     /* Out of the unit map before its place can be anybody else's. */
@@ -171,11 +200,22 @@ void *huge_resize(void *block, size_t n_bytes)
         window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
         return NULL;
     }
+    end_spare(slab);
     count(n_new, n_old);
-    return set_up(first_new, n_new);
+    return set_up(first_new, n_new, n_bytes);
 }
 
 uint64_t huge_live_bytes(void)
 {
     return atomic_load_relaxed(&live_bytes);
+}
+
+int64_t huge_spare_pages(void)
+{
+    return atomic_load_relaxed(&spare_pages);
+}
+
+void huge_note_given_back(void *block, size_t n_bytes)
+{
+    count_spare(live_slab(block), -(int32_t)(n_bytes / PAGE_BYTES));
 }

@@ -24,6 +24,13 @@ size_t huge_usable(const void *block);
  */
 void *huge_resize(void *block, size_t n_bytes);
 
+/*
+ * What is resident for huge blocks beyond what they were asked for, less the quarter that may be:
+ * in pages, below zero while it is less. And: so much of this block's end has gone back.
+ */
+int64_t huge_spare_pages(void);
+void huge_note_given_back(void *block, size_t n_bytes);
+
 /* Bytes of all huge blocks. */
 uint64_t huge_live_bytes(void);
 

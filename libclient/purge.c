@@ -77,8 +77,7 @@ static void split(const struct superslab *slab)
     n_calls += SPLIT_CALLS;
 }
 
-/* Under a lock that keeps the SuperSlab carved, and from being converted at a fork. */
-static bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
+bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab)
 {
     bool is_leased = slab->backing == SUPERSLAB_LEASED, ok;
     if (must_split)

@@ -16,6 +16,7 @@
 #ifndef HAKMEM_LIBCLIENT_PURGE_H
 #define HAKMEM_LIBCLIENT_PURGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,11 @@ enum purge_when {
     PURGE_NOW,
 };
 void purge_slab(uint32_t index, enum purge_when when);
+
+/* Pages of one SuperSlab, under purge_lock() and a lock, or by somebody, that keeps it in use and
+ * these pages out of it. False: they cannot go. */
+struct superslab;
+bool purge_pages(void *at, size_t n_bytes, const struct superslab *slab);
 
 struct purge_counters {
     uint64_t purged_bytes;

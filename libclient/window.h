@@ -94,6 +94,7 @@ struct superslab {
 
     /* huge.c: in the first SuperSlab of a block. */
     uint32_t huge_slabs;
+    int32_t huge_spare_pages; /* its part of huge_spare_pages() */
     /* huge.c, for sparse.c: how much of it was cleared for a zeroed block, which nothing but that
      * block has been in since, and that block's size. */
     uint8_t zeroed_units, zeroed_size;
