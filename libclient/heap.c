@@ -113,7 +113,7 @@ static void *allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     if (n_bytes <= LARGE_MAX_BYTES && alignment <= LARGE_MAX_BYTES)
         return allocate_large(n_bytes, alignment, grows, zero);
     void *block = huge_allocate(n_bytes, alignment, grows, zero);
-    if (block && !grows)
+    if (block && *zero && !grows)
         tails_give_back(block, n_bytes);
     return block;
 }
@@ -140,10 +140,11 @@ static void *allocate_huge_zeroed(size_t n_bytes)
     if (n_bytes > PTRDIFF_MAX)
         return out_of_memory();
     int saved_errno = errno;
-    void *block = heap_is_ready() ? huge_allocate_zeroed(n_bytes) : NULL;
-    if (block)
+    bool is_new = false;
+    void *block = heap_is_ready() ? huge_allocate_zeroed(n_bytes, &is_new) : NULL;
+    if (block && is_new)
         tails_give_back(block, n_bytes);
-    else
+    if (!block)
         block = lastresort_allocate(n_bytes, 16, true);
     if (!block)
         return out_of_memory();

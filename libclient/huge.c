@@ -107,17 +107,17 @@ void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero)
     return set_up(first, n_slabs, n_bytes);
 }
 
-void *huge_allocate_zeroed(size_t n_bytes)
+void *huge_allocate_zeroed(size_t n_bytes, bool *is_new)
 {
+    *is_new = false;
     uint32_t first, n_slabs = slabs_for(n_bytes);
-    bool is_zero;
     if (n_bytes > superslab_bytes(window.n_slabs))
         return NULL;
     enum source_want want = sparse_is_expected(n_slabs) ? SOURCE_FOR_SPARSE : SOURCE_FOR_HUGE;
-    if (!source_acquire(want, n_slabs, 1, &first, &is_zero))
+    if (!source_acquire(want, n_slabs, 1, &first, is_new))
         return NULL;
     count(n_slabs, 0);
-    if (!is_zero) {
+    if (!*is_new) {
         sparse_look_at(first, n_slabs);
         memset(window_address(first), 0, n_bytes);
     }
@@ -126,7 +126,7 @@ void *huge_allocate_zeroed(size_t n_bytes)
         sparse_note_sparse(first, n_slabs);
         return block;
     }
-    if (is_zero)
+    if (*is_new)
         holes_count_new(superslab_bytes(n_slabs));
     sparse_note_cleared(first, n_slabs, n_bytes);
     return block;

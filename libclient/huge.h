@@ -13,8 +13,8 @@
 /* `grows`: for realloc(), which will want more of it. Any power of two as alignment. NULL: out of
  * memory. */
 void *huge_allocate(size_t n_bytes, size_t alignment, bool grows, bool *zero);
-/* All of it reads as zero, as far as n_bytes. */
-void *huge_allocate_zeroed(size_t n_bytes);
+/* All of it reads as zero, as far as n_bytes. *is_new: it did without being cleared. */
+void *huge_allocate_zeroed(size_t n_bytes, bool *is_new);
 /* Aborts on misuse, as does huge_usable(). */
 void huge_free(void *block);
 size_t huge_usable(const void *block);

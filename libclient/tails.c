@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/atomic.h"
 #include "libclient/glue.h"
 #include "libclient/holes.h"
 #include "libclient/huge.h"
@@ -15,18 +14,6 @@
 /* From so much in huge blocks on; and this share of a block's SuperSlabs. */
 #define FROM_BYTES ((uint64_t)16 << 20)
 #define SHARE      4u
-
-static uint64_t most_bytes; /* that were in huge blocks at a time */
-
-/* Relaxed, and two threads may both be right: it steers. */
-static bool is_record(void)
-{
-    uint64_t live_bytes = huge_live_bytes();
-    if (live_bytes <= atomic_load_relaxed(&most_bytes))
-        return false;
-    atomic_store_relaxed(&most_bytes, live_bytes);
-    return live_bytes > FROM_BYTES;
-}
 
 /* Under purge_lock(): no fork converts it meanwhile. False: it cannot go. */
 static bool give_back(uint32_t index, size_t n_used)
@@ -56,8 +43,8 @@ void tails_give_back(void *block, size_t n_bytes)
     uint32_t first = window_index(block), n_slabs = window_slab(first)->huge_slabs;
     size_t n_used = (n_bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     size_t n_all = superslab_bytes(n_slabs);
-    if (!is_record() || huge_spare_pages() <= 0 || n_all - n_used < n_all / SHARE ||
-        window_slab(first)->is_sparse)
+    if (huge_live_bytes() <= FROM_BYTES || huge_spare_pages() <= 0 ||
+        n_all - n_used < n_all / SHARE || window_slab(first)->is_sparse)
         return;
     if (!lock_try_acquire(purge_lock()))
         return;
