@@ -61,8 +61,11 @@ void conversion_in_child(void)
 {
     withhold(0, window.high_low);
     withhold(window.n_apart, window.high_apart);
-    extents_forget_link();
-    link_after_fork_child();
-    leases.count = 0;
+    /* Shells fork all the time and have no daemon: what need not be written to stays shared. */
+    if (!link_is_untouched()) {
+        extents_forget_link();
+        link_after_fork_child();
+        leases.count = 0;
+    }
     source_forget_fallbacks();
 }

@@ -162,10 +162,12 @@ static bool has_own_locks(void)
     return false;
 }
 
+/* With no other thread: of the bins that are in use, the rest of which would be pages to touch. */
 static void note_own(void)
 {
+    unsigned n_locks = N_SINGLE_LOCKS + span_n_arenas() * N_SMALL;
     n_own = 0;
-    for (unsigned n = 0; n < N_LOCKS; n++) {
+    for (unsigned n = 0; n < n_locks; n++) {
         if (lock_is_own(nth_lock(n)))
             own[n_own++] = n;
     }
@@ -255,13 +257,14 @@ static uint32_t word_in_child(unsigned n, uint32_t self)
  */
 static void rename_locks(void)
 {
-    uint32_t self = lock_learn_thread_id();
-    for (unsigned i = 0; is_alone && i < n_own; i++)
-        atomic_store_relaxed(&nth_lock(own[i])->word, self);
-    for (unsigned n = 0; !is_alone && n < N_LOCKS; n++)
-        atomic_store_relaxed(&nth_lock(n)->word, word_in_child(n, self));
-    if (!is_alone)
-        atomic_store_relaxed(&fork_lock.word, 0);
+    if (is_alone) {
+        for (unsigned i = 0; i < n_own; i++)
+            atomic_store_relaxed(&nth_lock(own[i])->word, lock_thread_id());
+        return;
+    }
+    for (unsigned n = 0; n < N_LOCKS; n++)
+        atomic_store_relaxed(&nth_lock(n)->word, word_in_child(n, lock_thread_id()));
+    atomic_store_relaxed(&fork_lock.word, 0);
     memset(waiting, 0, sizeof(waiting));
 }
 

@@ -599,6 +599,11 @@ enum ledger_pressure link_pressure(void)
                                                 : LEDGER_PRESSURE_NONE;
 }
 
+bool link_is_untouched(void)
+{
+    return self.counters.syscalls == 0;
+}
+
 void link_after_fork_child(void)
 {
     int saved_errno = errno;

@@ -108,6 +108,9 @@ enum ledger_pressure link_pressure(void);
  * at its first use of the link and does the same.
  */
 void link_after_fork_child(void);
+/* Was no daemon ever looked for? Then there is nothing to forget. Under source.c's lock, or in a
+ * child. */
+bool link_is_untouched(void);
 
 /* Is this descriptor number ours (for diagnostics)? */
 int link_descriptor(void);

@@ -584,5 +584,6 @@ bool source_init(void)
 
 void source_forget_fallbacks(void)
 {
-    n_fallbacks = 0;
+    if (n_fallbacks != 0)
+        n_fallbacks = 0;
 }

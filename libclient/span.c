@@ -33,7 +33,7 @@ void span_open_arena(unsigned arena)
         return;
     for (unsigned class = 1; class <= N_SMALL; class ++)
         list_init(&bins[arena][class].partial);
-    /* Pairs with the acquire in n_arenas(): whoever counts it in finds its bins set up. */
+    /* Pairs with the acquire in span_n_arenas(): whoever counts it in finds its bins set up. */
     atomic_store_release(&n_open, arena + 1);
 }
 
@@ -42,7 +42,7 @@ void span_init(void)
     span_open_arena(0);
 }
 
-static unsigned n_arenas(void)
+unsigned span_n_arenas(void)
 {
     return atomic_load_acquire(&n_open); /* pairs with the release in span_open_arena() */
 }
@@ -464,7 +464,7 @@ void span_give(unsigned class, void **blocks, unsigned n)
 size_t span_trim(void)
 {
     size_t n_bytes = 0;
-    for (unsigned arena = 0; arena < n_arenas(); arena++) {
+    for (unsigned arena = 0; arena < span_n_arenas(); arena++) {
         for (unsigned class = 1; class <= N_SMALL; class ++) {
             struct bin *bin = &bins[arena][class];
             struct list emptied = LIST_INIT(emptied);
@@ -489,7 +489,7 @@ size_t span_trim(void)
 void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out)
 {
     *n_spans = *n_out = 0;
-    for (unsigned arena = 0; arena < n_arenas(); arena++) {
+    for (unsigned arena = 0; arena < span_n_arenas(); arena++) {
         /* Relaxed: figures that may be a moment old. */
         *n_spans += atomic_load_relaxed(&bins[arena][class].n_spans);
         *n_out += atomic_load_relaxed(&bins[arena][class].n_out);
@@ -499,7 +499,7 @@ void span_stats(unsigned class, uint64_t *n_spans, uint64_t *n_out)
 void span_sizes(unsigned class, uint64_t *n_bytes, uint64_t *n_blocks)
 {
     *n_bytes = *n_blocks = 0;
-    for (unsigned arena = 0; arena < n_arenas(); arena++) {
+    for (unsigned arena = 0; arena < span_n_arenas(); arena++) {
         *n_bytes += atomic_load_relaxed(&bins[arena][class].n_units) << UNIT_SHIFT; /* likewise */
         *n_blocks += atomic_load_relaxed(&bins[arena][class].n_blocks);
     }
@@ -525,7 +525,7 @@ static bool span_is_valid(const struct span *span, unsigned arena, unsigned clas
 bool span_bins_are_valid(void)
 {
     bool valid = true;
-    for (unsigned arena = 0; arena < n_arenas() && valid; arena++) {
+    for (unsigned arena = 0; arena < span_n_arenas() && valid; arena++) {
         for (unsigned class = 1; class <= N_SMALL && valid; class ++) {
             struct bin *bin = &bins[arena][class];
             uint32_t n_listed = 0;

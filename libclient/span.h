@@ -60,6 +60,8 @@ struct bin {
 void span_init(void);
 /* And this one. An arena that no thread uses costs no page. Under cache.c's lock, in order. */
 void span_open_arena(unsigned arena);
+/* Arenas 0 to that less one are open. */
+unsigned span_n_arenas(void);
 struct bin *span_bin(unsigned arena, unsigned class);
 /* The bin of that number. */
 struct bin *span_numbered_bin(unsigned number);
