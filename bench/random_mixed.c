@@ -1,11 +1,11 @@
 /*
- * random_mixed: the workload of the profile that hakmem grew out of. A random slot of WORKING_SET: free its block if it
- * has one, else allocate 16..1039 bytes and write the first and the last byte.
+ * random_mixed: the workload of the profile that hakmem grew out of. A random slot of WORKING_SET:
+ * free its block if it has one, else allocate 16..1039 bytes and write the first and the last byte.
  *
  *   random_mixed ITERATIONS WORKING_SET SEED
  *
- * The same sequence for the same arguments, whatever the allocator. Built twice: on the system malloc, and linked with
- * libhakmem.
+ * The same sequence for the same arguments, whatever the allocator. Built twice: on the system
+ * malloc, and linked with libhakmem.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -14,7 +14,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
-/* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled". */
+/* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled".
+ */
 static inline uint64_t random_next(uint64_t *state)
 {
     uint64_t x = *state;

@@ -1,8 +1,8 @@
 /*
  * Atomic operations with their memory order in the name.
  *
- * The only file that spells a compiler's atomic builtins. Every use that is not relaxed names, at the call, the
- * operation it pairs with; every relaxed one says why that is enough.
+ * The only file that spells a compiler's atomic builtins. Every use that is not relaxed names, at
+ * the call, the operation it pairs with; every relaxed one says why that is enough.
  */
 #ifndef HAKMEM_COMMON_ATOMIC_H
 #define HAKMEM_COMMON_ATOMIC_H
@@ -10,17 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define atomic_load_relaxed(p)      __atomic_load_n((p), __ATOMIC_RELAXED)
-#define atomic_load_acquire(p)      __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define atomic_load_seq_cst(p)      __atomic_load_n((p), __ATOMIC_SEQ_CST)
-#define atomic_store_relaxed(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define atomic_store_release(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define atomic_add_relaxed(p, v)    __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
-#define atomic_sub_relaxed(p, v)    __atomic_sub_fetch((p), (v), __ATOMIC_RELAXED)
-#define atomic_swap_acquire(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
-#define atomic_swap_release(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
-#define atomic_swap_seq_cst(p, v)   __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
-#define atomic_or_relaxed(p, v)     __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
+#define atomic_load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define atomic_load_acquire(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_load_seq_cst(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define atomic_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define atomic_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define atomic_add_relaxed(p, v)   __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
+#define atomic_sub_relaxed(p, v)   __atomic_sub_fetch((p), (v), __ATOMIC_RELAXED)
+#define atomic_swap_acquire(p, v)  __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
+#define atomic_swap_release(p, v)  __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
+#define atomic_swap_seq_cst(p, v)  __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+#define atomic_or_relaxed(p, v)    __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 
 /* Strong compare-and-swap; on failure *expected holds the value seen. */
 #define atomic_cas_relaxed(p, expected, v)                                                         \
@@ -45,10 +45,12 @@
 #define atomic_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
 #endif
 
-/* Keeps the compiler, not the processor, from moving memory accesses across: for a thread and its own signals. */
+/* Keeps the compiler, not the processor, from moving memory accesses across: for a thread and its
+ * own signals. */
 #define atomic_compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
-/* Makes the compiler forget what it knows of two variables in registers, and what it has derived from them. */
+/* Makes the compiler forget what it knows of two variables in registers, and what it has derived
+ * from them. */
 #define compiler_forget(a, b) __asm__("" : "+r"(a), "+r"(b))
 
 static inline void atomic_spin_hint(void)

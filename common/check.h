@@ -1,8 +1,9 @@
 /*
  * Checks that stay on in every build.
  *
- * check_or_trap() is for invariants of our own: it stops the process at the spot, without allocating and without
- * stdio, so that a debugger or a core shows the broken state. A peer's input is never checked with it.
+ * check_or_trap() is for invariants of our own: it stops the process at the spot, without
+ * allocating and without stdio, so that a debugger or a core shows the broken state. A peer's input
+ * is never checked with it.
  */
 #ifndef HAKMEM_COMMON_CHECK_H
 #define HAKMEM_COMMON_CHECK_H

@@ -1,4 +1,5 @@
-/* See conn.h. Raw sendmsg/recvmsg: no allocation, no globals; safe in the client's malloc and in the daemon's loop. */
+/* See conn.h. Raw sendmsg/recvmsg: no allocation, no globals; safe in the client's malloc and in
+ * the daemon's loop. */
 #include "common/conn.h"
 
 #include <errno.h>
@@ -86,7 +87,8 @@ int conn_recv(int socket, void *packet, size_t capacity, size_t *n_bytes, int fd
         conn_close_fds(taken, n_taken);
         return -EMSGSIZE;
     }
-    /* Zero bytes is end of file, or a packet that conn_send() would not have sent: the same to us. */
+    /* Zero bytes is end of file, or a packet that conn_send() would not have sent: the same to us.
+     */
     if (n_received == 0) {
         conn_close_fds(taken, n_taken);
         return CONN_CLOSED;

@@ -1,7 +1,8 @@
 /*
  * One packet with its descriptors over an AF_UNIX SOCK_SEQPACKET socket. Used by both ends.
  *
- * A packet arrives whole or not at all. What does not fit is an error, and every descriptor that came with it is closed.
+ * A packet arrives whole or not at all. What does not fit is an error, and every descriptor that
+ * came with it is closed.
  */
 #ifndef HAKMEM_COMMON_CONN_H
 #define HAKMEM_COMMON_CONN_H
@@ -20,15 +21,16 @@
 
 /*
  * Sends one packet. `fds` are borrowed. Never raises SIGPIPE, never blocks (MSG_DONTWAIT).
- * 0, or -EAGAIN (socket full: try again when writable), -ETOOMANYREFS (in-flight descriptors), -EPIPE, -ECONNRESET,
- * -EMSGSIZE, -EINVAL (n_fds > CONN_MAX_FDS or an empty packet).
+ * 0, or -EAGAIN (socket full: try again when writable), -ETOOMANYREFS (in-flight descriptors),
+ * -EPIPE, -ECONNRESET, -EMSGSIZE, -EINVAL (n_fds > CONN_MAX_FDS or an empty packet).
  */
 int conn_send(int socket, const void *packet, size_t n_bytes, const int *fds, size_t n_fds);
 
 /*
- * Receives one packet of at most `capacity` bytes and at most CONN_MAX_FDS descriptors, which become the caller's, CLOEXEC.
- * Never blocks. 0, or CONN_CLOSED, or -EAGAIN, or -EMSGSIZE (packet or descriptors were cut: descriptors that arrived are
- * closed; the peer is to be disconnected), or another negative errno. Outputs are untouched unless 0 is returned.
+ * Receives one packet of at most `capacity` bytes and at most CONN_MAX_FDS descriptors, which
+ * become the caller's, CLOEXEC. Never blocks. 0, or CONN_CLOSED, or -EAGAIN, or -EMSGSIZE (packet
+ * or descriptors were cut: descriptors that arrived are closed; the peer is to be disconnected), or
+ * another negative errno. Outputs are untouched unless 0 is returned.
  */
 int conn_recv(int socket, void *packet, size_t capacity, size_t *n_bytes, int fds[CONN_MAX_FDS],
               size_t *n_fds);
@@ -36,7 +38,8 @@ int conn_recv(int socket, void *packet, size_t capacity, size_t *n_bytes, int fd
 /* Closes each and sets it to -1. */
 void conn_close_fds(int *fds, size_t n_fds);
 
-/* A connected, non-blocking, close-on-exec client socket, or a negative errno (-EAGAIN: the listener's queue is full). */
+/* A connected, non-blocking, close-on-exec client socket, or a negative errno (-EAGAIN: the
+ * listener's queue is full). */
 int conn_connect(const char *path, int *socket_out);
 
 /* Descriptor packets that the peer has not read yet: bytes in its queue, or a negative errno. */

@@ -1,19 +1,21 @@
 /*
  * The ledger: the memory that the daemon and one client share.
  *
- * A memfd, created by the daemon and sealed against any change of size, mapped read-write by both. It holds one state
- * word per SuperSlab that the client leases, the daemon's pressure level, and the client's counters. It is how memory
- * is given back without a system call: the client marks a SuperSlab IDLE, the daemon takes its pages.
+ * A memfd, created by the daemon and sealed against any change of size, mapped read-write by both.
+ * It holds one state word per SuperSlab that the client leases, the daemon's pressure level, and
+ * the client's counters. It is how memory is given back without a system call: the client marks a
+ * SuperSlab IDLE, the daemon takes its pages.
  *
- * A slot is a SuperSlab's place in the array of state words. The daemon hands out slots with each extent (first_slot,
- * one per SuperSlab, consecutive) and takes them back when the extent leaves; a client never chooses one.
+ * A slot is a SuperSlab's place in the array of state words. The daemon hands out slots with each
+ * extent (first_slot, one per SuperSlab, consecutive) and takes them back when the extent leaves; a
+ * client never chooses one.
  *
  * State words change through ledger_slab_change() alone, and only along the transitions listed in
  * ledger_transition_is_allowed(). The upper 24 bits count changes, so that a SuperSlab that went
  * IDLE -> ACTIVE -> IDLE between two looks of the daemon is seen to have been used.
  *
- * The daemon trusts nothing in here: it reads each word once, checks it, and keeps which extent a slot belongs to in its
- * own memory. A client that lies about its states harms only itself.
+ * The daemon trusts nothing in here: it reads each word once, checks it, and keeps which extent a
+ * slot belongs to in its own memory. A client that lies about its states harms only itself.
  */
 #ifndef HAKMEM_COMMON_LEDGER_H
 #define HAKMEM_COMMON_LEDGER_H
@@ -36,7 +38,7 @@ enum slab_state {
     SLAB_IDLE = 2,       /* holds none; pages still there */
     SLAB_RECLAIMING = 3, /* the daemon is punching its pages out */
     SLAB_RECLAIMED = 4,  /* pages gone; reads as zero */
-    SLAB_PINNED = 5,     /* a fork made private copies over it; the daemon keeps its hands off for good */
+    SLAB_PINNED = 5,     /* copied at a fork; the daemon keeps its hands off for good */
     SLAB_N_STATES
 };
 
@@ -50,8 +52,8 @@ enum ledger_pressure {
 };
 
 /*
- * Per size class, written by the client at refill and flush with relaxed stores: figures to show, which order nothing.
- * live = out - cached; fragmented bytes = span_bytes - out * block_bytes.
+ * Per size class, written by the client at refill and flush with relaxed stores: figures to show,
+ * which order nothing. live = out - cached; fragmented bytes = span_bytes - out * block_bytes.
  */
 struct ledger_class {
     uint32_t block_bytes;
@@ -110,13 +112,14 @@ static inline bool ledger_word_is_valid(uint32_t word)
 }
 
 /*
- * Who may change what to what. The Promela model in docs/model/ledger.pml has the same transitions under the same names.
+ * Who may change what to what. The Promela model in docs/model/ledger.pml has the same transitions
+ * under the same names.
  *
- * Client: map an extent (EMPTY -> ACTIVE), give back (ACTIVE -> IDLE), take again (IDLE or RECLAIMED -> ACTIVE), return
- * the extent (IDLE or RECLAIMED -> EMPTY), fork (anything it has -> PINNED), leave a pinned extent (PINNED -> EMPTY).
- * RECLAIMING is never the client's to take, not even from a daemon that seems gone.
- * Daemon: IDLE -> RECLAIMING -> RECLAIMED, or RECLAIMING -> IDLE when the punch failed; and anything -> EMPTY once the
- * extent has left the client.
+ * Client: map an extent (EMPTY -> ACTIVE), give back (ACTIVE -> IDLE), take again (IDLE or
+ * RECLAIMED -> ACTIVE), return the extent (IDLE or RECLAIMED -> EMPTY), fork (anything it has ->
+ * PINNED), leave a pinned extent (PINNED -> EMPTY). RECLAIMING is never the client's to take, not
+ * even from a daemon that seems gone. Daemon: IDLE -> RECLAIMING -> RECLAIMED, or RECLAIMING ->
+ * IDLE when the punch failed; and anything -> EMPTY once the extent has left the client.
  */
 static inline bool ledger_transition_is_allowed(enum ledger_actor actor, enum slab_state from,
                                                 enum slab_state to)
@@ -141,11 +144,13 @@ static inline bool ledger_transition_is_allowed(enum ledger_actor actor, enum sl
 }
 
 /*
- * Changes the state word from `seen` (a whole word, as read) to state `to`. False if the word is no longer `seen`, or if
- * the transition is not this actor's to make; nothing has changed then. The sequence goes up by one.
+ * Changes the state word from `seen` (a whole word, as read) to state `to`. False if the word is no
+ * longer `seen`, or if the transition is not this actor's to make; nothing has changed then. The
+ * sequence goes up by one.
  *
- * Acquire-release: a client that takes a RECLAIMED SuperSlab (acquire) sees the punch that the daemon finished before its
- * own change (release); the daemon that takes an IDLE one sees the client's last stores to it, and so punches after them.
+ * Acquire-release: a client that takes a RECLAIMED SuperSlab (acquire) sees the punch that the
+ * daemon finished before its own change (release); the daemon that takes an IDLE one sees the
+ * client's last stores to it, and so punches after them.
  */
 static inline bool ledger_slab_change(uint32_t *slot, uint32_t seen, enum ledger_actor actor,
                                       enum slab_state to)

@@ -1,6 +1,6 @@
 /*
- * Intrusive doubly linked circular lists. A head and a link are the same type; an unlinked link points to itself.
- * A field of this type names in a comment the list it is on.
+ * Intrusive doubly linked circular lists. A head and a link are the same type; an unlinked link
+ * points to itself. A field of this type names in a comment the list it is on.
  */
 #ifndef HAKMEM_COMMON_LIST_H
 #define HAKMEM_COMMON_LIST_H
@@ -13,8 +13,11 @@ struct list {
     struct list *next;
 };
 
-#define LIST_INIT(name)             {.prev = &(name), .next = &(name)}
-#define list_entry(l, type, member) ((type *)((char *)(l) - offsetof(type, member)))
+#define LIST_INIT(name)                                                                            \
+    {                                                                                              \
+        .prev = &(name), .next = &(name)                                                           \
+    }
+#define list_entry(l, type, member) ((type *)((char *)(l)-offsetof(type, member)))
 #define list_for_each(it, head)     for (struct list *it = (head)->next; it != (head); it = it->next)
 /* The body may unlink `it`. */
 #define list_for_each_safe(it, head)                                                               \

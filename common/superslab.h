@@ -1,8 +1,9 @@
 /*
  * The units that daemon and clients agree on.
  *
- * SuperSlab: 2 MiB, 2 MiB-aligned, the unit of state. Extent: one memfd of 1, 2, 4, 8 or 16 SuperSlabs, the unit of
- * lease. Unit: 64 KiB, the grain in which a client carves a SuperSlab into spans.
+ * SuperSlab: 2 MiB, 2 MiB-aligned, the unit of state. Extent: one memfd of 1, 2, 4, 8 or 16
+ * SuperSlabs, the unit of lease. Unit: 64 KiB, the grain in which a client carves a SuperSlab into
+ * spans.
  */
 #ifndef HAKMEM_COMMON_SUPERSLAB_H
 #define HAKMEM_COMMON_SUPERSLAB_H

@@ -33,8 +33,8 @@
 /* Pages that go are at rest for one pass; a large heap is walked less often. */
 #define PASS_MS      1000u
 #define SLABS_PER_MS 4u
-/* A piece: so much, then a pause; whoever comes by a slow path waits for it. Some 300 us, and what the
- * last SuperSlab takes beyond. */
+/* A piece: so much, then a pause; whoever comes by a slow path waits for it. Some 300 us, and what
+ * the last SuperSlab takes beyond. */
 #define PIECE_CALLS    96u
 #define PIECE_LOOKS    256u
 #define PIECE_PAUSE_MS 4u

@@ -303,9 +303,9 @@ static int test_limit(size_t at_least)
     return n_wrong != 0;
 }
 
-/* The first request of all, which sets the heap up, where the program has most of a limit on address
- * space for itself: the heap's reservation fails until it is small enough, which is not the program's
- * to see. */
+/* The first request of all, which sets the heap up, where the program has most of a limit on
+ * address space for itself: the heap's reservation fails until it is small enough, which is not the
+ * program's to see. */
 static int test_crowded(size_t n_bytes)
 {
     expect(mmap(NULL, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);

@@ -1,6 +1,6 @@
 /*
- * A program that does nothing wrong, for runs under other tools: threads that allocate, resize, free
- * and fork. Prints a sum, and whose malloc served it: "hakmem" or "another".
+ * A program that does nothing wrong, for runs under other tools: threads that allocate, resize,
+ * free and fork. Prints a sum, and whose malloc served it: "hakmem" or "another".
  */
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,8 +1,10 @@
 /*
- * Leaves traces in its heap, or looks for somebody else's. For whatever allocator this program runs on.
+ * Leaves traces in its heap, or looks for somebody else's. For whatever allocator this program runs
+ * on.
  *
- *   prog-traces leave MIB   fills MIB of blocks of many sizes with the pattern and ends without freeing any
- *   prog-traces seek MIB    allocates MIB without writing to it and counts the pattern in it
+ *   prog-traces leave MIB   fills MIB of blocks of many sizes with the pattern and ends without
+ * freeing any prog-traces seek MIB    allocates MIB without writing to it and counts the pattern in
+ * it
  *
  * Prints the number of 8-byte words that hold the pattern: as many as were written, or found.
  */

@@ -268,10 +268,14 @@ static void test_vfork_child(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_descriptor_is_high), TEST(test_descriptor_among_threads),
-        TEST(test_few_descriptors_are_the_program_s), TEST(test_descriptor_among_threads),
-        TEST(test_out_of_descriptors), TEST(test_standard_descriptors_are_left_alone),
-        TEST(test_stolen_descriptor),  TEST(test_fork_child),
+        TEST(test_descriptor_is_high),
+        TEST(test_descriptor_among_threads),
+        TEST(test_few_descriptors_are_the_program_s),
+        TEST(test_descriptor_among_threads),
+        TEST(test_out_of_descriptors),
+        TEST(test_standard_descriptors_are_left_alone),
+        TEST(test_stolen_descriptor),
+        TEST(test_fork_child),
         TEST(test_vfork_child),
     };
     return cmocka_run_group_tests_name("link-process", tests, NULL, NULL);
