@@ -18,13 +18,6 @@
 static TABLE_LARGE _Alignas(
     max_align_t) unsigned char reply_bytes[CONN_REPLY_MAX_BYTES + ARENA_BYTES];
 
-uint64_t connection_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 bool connection_open(struct connection *connection, const char *path, uint64_t *n_syscalls)
 {
     int fd;
@@ -93,7 +86,7 @@ enum connection_receipt connection_receive(struct connection *connection,
 
 bool connection_wait(struct connection *connection, uint64_t deadline_ns, uint64_t *n_syscalls)
 {
-    uint64_t now = connection_now_ns();
+    uint64_t now = glue_now_ns();
     if (now >= deadline_ns)
         return false;
     uint64_t left = deadline_ns - now;

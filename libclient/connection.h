@@ -51,10 +51,7 @@ enum connection_receipt connection_receive(struct connection *connection,
                                            size_t *n_fds, uint64_t *n_syscalls);
 
 /* Waits until something is there to be received. False: the deadline has passed. A signal does not
- * prolong the wait. */
+ * prolong the wait. Deadlines are glue_now_ns()'s. */
 bool connection_wait(struct connection *connection, uint64_t deadline_ns, uint64_t *n_syscalls);
-
-/* The clock that deadlines are of. */
-uint64_t connection_now_ns(void);
 
 #endif

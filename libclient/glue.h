@@ -109,7 +109,7 @@ uint32_t glue_thread_id(void);
 bool glue_is_single_threaded(void);
 /* Milliseconds of a monotonic clock, coarse: no system call. */
 uint64_t glue_now_ms(void);
-uint64_t glue_now_ns(void); /* to time what is short */
+uint64_t glue_now_ns(void); /* the same clock, exact */
 uint32_t glue_now_s(void);
 /* Sleeps for less than a second, or until a signal. */
 void glue_pause_us(uint32_t us);

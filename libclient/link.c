@@ -26,6 +26,7 @@
 #include "libclient/connection.h"
 #include "libclient/delivery.h"
 #include "libclient/forkmark.h"
+#include "libclient/glue.h"
 #include "libclient/identity.h"
 #include "proto/wire.h"
 
@@ -122,7 +123,7 @@ static void backoff_raise(struct backoff *backoff, uint64_t first_ns, uint64_t m
 {
     uint64_t delay = backoff->delay_ns ? backoff->delay_ns * 2 : first_ns;
     backoff->delay_ns = delay < max_ns ? delay : max_ns;
-    backoff->until_ns = connection_now_ns() + backoff->delay_ns;
+    backoff->until_ns = glue_now_ns() + backoff->delay_ns;
 }
 
 /* ---- the connection ---- */
@@ -149,10 +150,10 @@ static void connection_end(uint64_t first_ns)
     if (self.state == STATE_READY || self.state == STATE_LEASE_SENT) {
         self.counters.losses++;
         atomic_store_release(&ledger_in_force, NULL); /* pairs with the acquire in link_ledger */
-        self.lost_ns = connection_now_ns();
+        self.lost_ns = glue_now_ns();
         if (self.identity.client_id == 0)
             ledger_drop();
-        if (connection_now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
+        if (glue_now_ns() - self.connected_ns >= CONNECTION_PROVEN_NS)
             self.connect_backoff.delay_ns = 0;
     } else {
         self.counters.connect_fails++;
@@ -171,7 +172,7 @@ static bool ledger_is_kept(void)
 static void ledger_drop_if_stale(void)
 {
     if (self.state == STATE_ABSENT && ledger_is_kept() &&
-        connection_now_ns() - self.lost_ns > KEEP_LEDGER_NS)
+        glue_now_ns() - self.lost_ns > KEEP_LEDGER_NS)
         ledger_drop();
 }
 
@@ -190,7 +191,7 @@ static bool request_send_pending(Hakmem__ProgramRequest *request, enum link_stat
         return false;
     self.state = state;
     self.pending_id = self.connection.last_id;
-    self.pending_since_ns = connection_now_ns();
+    self.pending_since_ns = glue_now_ns();
     self.pending_timed_out = false;
     return true;
 }
@@ -288,7 +289,7 @@ static enum receipt hello_take(const Hakmem__HelloReply *hello, int *fds, size_t
         return RECEIPT_LOST;
 
     identity_take(&self.identity, hello);
-    self.connected_ns = connection_now_ns();
+    self.connected_ns = glue_now_ns();
     self.counters.connects++;
     self.state = STATE_READY;
     self.pending_id = 0;
@@ -426,7 +427,7 @@ static enum link_result pending_collect(uint64_t deadline_ns, bool is_fresh,
         }
         in_time = connection_wait(&self.connection, deadline_ns, &self.counters.syscalls);
     }
-    if (connection_now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
+    if (glue_now_ns() - self.pending_since_ns > REPLY_GIVE_UP_NS) {
         connection_end(CONNECT_BACKOFF_NS);
         return LINK_ABSENT;
     }
@@ -518,7 +519,7 @@ enum link_result link_lease(uint32_t n_slabs, uint32_t run_slabs, bool wait,
     struct guard guard = guard_enter();
     enum link_result result = LINK_PENDING;
     /* Taken first, so that connecting and sending count towards the bound. */
-    uint64_t now = connection_now_ns();
+    uint64_t now = glue_now_ns();
     bool is_fresh = self.pending_id == 0;
     if (is_fresh)
         result = request_start(now, n_slabs, run_slabs);
