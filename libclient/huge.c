@@ -194,13 +194,15 @@ void *huge_resize(void *block, size_t n_bytes)
         return set_up(first, n_new, n_bytes);
     }
     uint32_t first_new;
-    /* Out of the unit map before its place can be anybody else's. */
+    int32_t n_spare = slab->huge_spare_pages;
+    /* Out of the unit map, and out of the figures, before its place can be anybody else's. */
     window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_NONE);
+    end_spare(slab);
     if (!source_move(first, n_old, n_new, &first_new)) {
+        count_spare(slab, n_spare);
         window_set_class(block, UNITS_PER_SUPERSLAB, CLASS_HUGE);
         return NULL;
     }
-    end_spare(slab);
     count(n_new, n_old);
     return set_up(first_new, n_new, n_bytes);
 }
