@@ -33,13 +33,16 @@
 /* Pages that go are at rest for one pass; a large heap is walked less often. */
 #define PASS_MS      1000u
 #define SLABS_PER_MS 4u
-/* A piece: so much, then a pause; whoever comes by a slow path waits for it. Some 300 us, and what
- * the last SuperSlab takes beyond. */
-#define PIECE_CALLS    96u
-#define PIECE_LOOKS    256u
-#define PIECE_PAUSE_MS 4u
-/* It takes as long as so many. */
-#define SPLIT_CALLS 32u
+/* A piece: so much for each millisecond since the last one, which was a pause ago or longer;
+ * whoever comes by a slow path waits for it. Some 400 us, and what the last SuperSlab takes beyond;
+ * in a program that seldom comes by three milliseconds. */
+#define CALLS_PER_MS   50u
+#define LOOKS_PER_MS   100u
+#define PIECE_PAUSE_MS 3u
+#define PIECE_MOST_MS  16u
+/* To split a 2 MiB page counts as so many calls, though it takes as long as some fifty: it comes
+ * once. */
+#define SPLIT_CALLS 16u
 
 static struct lock lock;
 static uint64_t due_ms;   /* of the next piece; read without the lock */
@@ -248,6 +251,13 @@ static bool is_pressed(void)
     return pressed;
 }
 
+/* For so many milliseconds a piece makes up, if it comes so late. */
+static uint32_t piece_ms(uint64_t late_ms)
+{
+    uint64_t n_ms = PIECE_PAUSE_MS + late_ms;
+    return n_ms < PIECE_MOST_MS ? (uint32_t)n_ms : PIECE_MOST_MS;
+}
+
 void purge_tick(void)
 {
     uint64_t now_ms = glue_now_ms();
@@ -262,7 +272,8 @@ void purge_tick(void)
             pass_ms = now_ms;
             n_looked = 0;
         }
-        if (purge_piece(&cursor, PIECE_CALLS, PIECE_LOOKS,
+        uint32_t n_ms = piece_ms(now_ms - due_ms);
+        if (purge_piece(&cursor, n_ms * CALLS_PER_MS, n_ms * LOOKS_PER_MS,
                         is_pressed() ? PURGE_NOW : PURGE_WHEN_RESTED) == PIECE_LAST) {
             cursor = 0;
             next_ms = pass_ms + PASS_MS + n_looked / SLABS_PER_MS;
