@@ -31,8 +31,8 @@
 #define TICK_PERIOD 16u
 
 /*
- * A cache's memory comes in by parts of so much, with a system call each, which takes half as long
- * as the fault for a single page of it. Classes that are next to each other are used together.
+ * A cache's memory comes in by parts of so much, with a system call each, which takes no longer
+ * than the faults for its pages. Classes that are next to each other are used together.
  */
 #define PART_BYTES ((size_t)8 << 10)
 

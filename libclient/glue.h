@@ -57,7 +57,7 @@ void glue_no_huge_pages(void *at, size_t n_bytes);
 /*
  * The 2 MiB page at `at`, if there is one in private memory, becomes small pages. Of one that is
  * whole the kernel keeps the parts that are purged until memory is short. A hint, which changes no
- * contents; 155 us.
+ * contents; 150 us.
  */
 void glue_split_huge_page(void *at);
 /* Moves anonymous pages; the source stays mapped and reads as zero. False: nothing has changed. */

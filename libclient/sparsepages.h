@@ -4,9 +4,9 @@
  * There are two ways. One call drops all of it (MADV_DONTNEED). Or the kernel is asked which pages
  * are resident; these, if they are few, are cleared and stay, and what lies between them is
  * dropped: a program that touches the ends of its blocks then finds some of them there the next
- * time, without a fault. Which one is cheaper depends on the machine, by a factor of ten either
- * way: for a block of 8 MiB with two pages the one call takes 2 us here and 400 there, on a virtual
- * machine whose faults take 20 us. So both are timed at first, and then the cheaper one serves.
+ * time, without a fault. Which one is cheaper depends on the machine: the one call takes 2 us for a
+ * block of 8 MiB with two pages on one, and 100 for each SuperSlab on another, whose faults are
+ * dear, too. So both are timed at first, and then the cheaper one serves.
  *
  * That a page is not resident is the kernel's word as of a moment ago, and no proof of anything (it
  * may be swapped out): but each page is either cleared or dropped.

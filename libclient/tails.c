@@ -20,12 +20,10 @@ static bool give_back(uint32_t index, size_t n_used)
 {
     struct superslab *slab = window_slab(index);
     char *at = window_address(index);
-    /* Else the first touch would bring in the 2 MiB page, after this; and the kernel would keep all
-     * of it. */
-    if (slab->backing == SUPERSLAB_PRIVATE) {
+    /* Else the first touch would bring in the 2 MiB page, after this. (It is not split: purge.c
+     * says why not while the heap grows.) */
+    if (slab->backing == SUPERSLAB_PRIVATE)
         glue_populate(at, PAGE_BYTES);
-        glue_split_huge_page(at);
-    }
     if (!purge_pages(at + n_used, SUPERSLAB_BYTES - n_used, slab))
         return false;
     if (slab->backing != SUPERSLAB_LEASED)

@@ -3,6 +3,8 @@
  *
  *   prog-storm SECONDS SEED MAX_LIVE_MIB
  *
+ * Longer than other files: one set of blocks, which threads, children and signal handlers share.
+ *
  * Threads do random operations of the malloc family on blocks of tiny sizes to several SuperSlabs
  * (blocks.h checks every byte), hand blocks to each other, trim, prewarm and ask for figures.
  * Meanwhile
